@@ -1,0 +1,26 @@
+"What several tests share."
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def from_lesson():
+    """Functions as a lesson shows them: `from_lesson(notebook, namespace, *names)` runs the cells that define them.
+
+    The naive versions that lessons teach with are not exported, but tests hold the exported ones against them."""
+    def load(notebook, namespace, *names):
+        cells = json.loads((ROOT/"nbs"/f"{notebook}.ipynb").read_text())["cells"]
+        sources = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+        for source in sources:
+            try: tree = ast.parse(source)
+            except SyntaxError: continue   # a cell with a magic defines nothing we want
+            if {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))} & set(names): exec(source, namespace)
+        missing = [n for n in names if n not in namespace]
+        assert not missing, f"{notebook}.ipynb does not define {missing}"
+        return [namespace[n] for n in names]
+    return load
