@@ -4,22 +4,25 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'CufitError', 'choose', 'raises', 'stream_seed', 'generator', 'numpy_rng', 'global_seed', 'pick_device',
-           'autocast', 'atomic', 'write_json', 'read_json', 'file_sha256', 'array_sha256', 'progress']
+           'autocast', 'atomic', 'write_json', 'read_json', 'file_sha256', 'array_sha256', 'save_tensors',
+           'load_tensors', 'progress']
 
-# %% ../nbs/00_core.ipynb #e13bffed
+# %% ../nbs/00_core.ipynb #b9fedda1
 import difflib, hashlib, json, os, random, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from tqdm import tqdm
 
-# %% ../nbs/00_core.ipynb #5ead91c5
+# %% ../nbs/00_core.ipynb #d7e3c2d6
 class CufitError(ValueError):
     "What was found, what was expected, and what to do about it."
 
-# %% ../nbs/00_core.ipynb #db3e9946
+# %% ../nbs/00_core.ipynb #b2712631
 def choose(name:str, # what the user typed
            choices, # the names that exist
            what:str='name', # what kind of name it is, for the message
@@ -31,7 +34,7 @@ def choose(name:str, # what the user typed
     hint = f' Did you mean {near[0]!r}?' if near else ''
     raise CufitError(f'Unknown {what} {name!r}.{hint} Valid: {", ".join(choices)}.')
 
-# %% ../nbs/00_core.ipynb #22a36c9b
+# %% ../nbs/00_core.ipynb #2a4a0fe8
 def raises(fn, # called without arguments; has to raise a `CufitError`
            *words:str, # each has to stand in the message
           )->str: # the message
@@ -43,7 +46,7 @@ def raises(fn, # called without arguments; has to raise a `CufitError`
         return str(e)
     raise AssertionError('expected a CufitError, but nothing was raised')
 
-# %% ../nbs/00_core.ipynb #06ff61d3
+# %% ../nbs/00_core.ipynb #ae17f56e
 def stream_seed(seed:int, # the seed of the run
                 *stream, # names or numbers that tell one purpose from another
                )->int: # a seed in [0, 2**63)
@@ -59,7 +62,7 @@ def numpy_rng(seed:int, *stream)->np.random.Generator:
     "A NumPy generator for one named stream of a run."
     return np.random.default_rng(stream_seed(seed, *stream))
 
-# %% ../nbs/00_core.ipynb #282ba6bc
+# %% ../nbs/00_core.ipynb #7fdb51d6
 @contextmanager
 def global_seed(seed:int, *stream):
     "Seed torch, NumPy and `random` globally inside the block, and restore all three after it."
@@ -70,7 +73,7 @@ def global_seed(seed:int, *stream):
         try: yield
         finally: np.random.set_state(kept_np); random.setstate(kept_py)
 
-# %% ../nbs/00_core.ipynb #d653949a
+# %% ../nbs/00_core.ipynb #7bcd3b20
 def pick_device(name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
                )->torch.device: # a device that exists on this machine
     "The named device, or the best one there is: CUDA, then MPS, then the CPU."
@@ -80,7 +83,7 @@ def pick_device(name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
     if not have[kind]: raise CufitError(f'Device {name!r} was asked for, but PyTorch finds none here. Use --device cpu, or install a PyTorch build for it.')
     return torch.device(name)
 
-# %% ../nbs/00_core.ipynb #64e2c12b
+# %% ../nbs/00_core.ipynb #354f805e
 PRECISIONS = ('float32', 'bfloat16')
 
 def autocast(device:torch.device, # where the model runs
@@ -90,7 +93,7 @@ def autocast(device:torch.device, # where the model runs
     choose(precision, PRECISIONS, 'precision')
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == 'bfloat16')
 
-# %% ../nbs/00_core.ipynb #ce6cd5b1
+# %% ../nbs/00_core.ipynb #76569cf1
 @contextmanager
 def atomic(path):
     "Yield a temporary path beside `path`; it replaces `path` if the block succeeds and vanishes if it fails."
@@ -112,7 +115,7 @@ def read_json(path):
     "Read a JSON file."
     return json.loads(Path(path).read_text())
 
-# %% ../nbs/00_core.ipynb #61fe814e
+# %% ../nbs/00_core.ipynb #e2e4cc54
 def file_sha256(path)->str:
     "SHA-256 of a file, in hexadecimal."
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
@@ -125,7 +128,21 @@ def array_sha256(*arrays)->str:
         h.update(f'{a.dtype.str}{a.shape}'.encode()); h.update(np.ascontiguousarray(a).data)
     return h.hexdigest()
 
-# %% ../nbs/00_core.ipynb #cd1eb4e5
+# %% ../nbs/00_core.ipynb #6559fdf7
+def save_tensors(path, tensors:dict, # name -> tensor
+                 **header, # JSON-able facts
+                ):
+    "Write tensors with a JSON header, atomically."
+    with atomic(path) as part: save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={'cufit': json.dumps(header)})
+
+def load_tensors(path): # (dict of tensors, header)
+    "Read what `save_tensors` wrote."
+    if not Path(path).is_file(): raise CufitError(f'There is no file {path}. A run folder holds it once training has got that far; give the folder that train printed.')
+    try:
+        with safe_open(str(path), 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()},json.loads((f.metadata() or {}).get('cufit', '{}'))
+    except SafetensorError as e: raise CufitError(f'{path} is not a whole safetensors file: {e}. Make or fetch it again.') from e
+
+# %% ../nbs/00_core.ipynb #79007b7c
 def progress(iterable, # what to walk through
              desc:str='', # what is being done
              total:int=None, # number of steps, where `iterable` has no length

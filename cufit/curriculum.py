@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['masked_loss', 'split_forward', 'Cufit']
 
-# %% ../nbs/11_curriculum.ipynb #9a1558e0
+# %% ../nbs/11_curriculum.ipynb #fda21845
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,7 +13,7 @@ from torch import nn
 from .adapters import Branch, branch_gflop
 from .learner import Method, METHODS
 
-# %% ../nbs/11_curriculum.ipynb #54f70fdb
+# %% ../nbs/11_curriculum.ipynb #f8990257
 def masked_loss(logits:torch.Tensor, # [n, K] of the chosen rows only
                 labels:torch.Tensor, # int64 [n], given
                 batch_size:int, # rows in the whole batch
@@ -34,7 +34,7 @@ def split_forward(branch:Branch, # adapter and head
         with torch.no_grad(): predicted[~rows] = branch(vit, tokens[~rows]).argmax(1)
     return chosen,predicted
 
-# %% ../nbs/11_curriculum.ipynb #0c7b79c7
+# %% ../nbs/11_curriculum.ipynb #8d9dfde8
 class Cufit(Method):
     "CUFIT: LPM on all samples, IAM on those the LPM agrees with, LAM on those the IAM agrees with; the LAM predicts."
     name,options = 'cufit',dict(adapter='rein')
@@ -55,10 +55,10 @@ class Cufit(Method):
         by_iam = predicted == y
         yield 'lam', masked_loss(lam(vit, tokens[by_iam]), y[by_iam], n), by_iam
 
-# %% ../nbs/11_curriculum.ipynb #ae8adcb6
+# %% ../nbs/11_curriculum.ipynb #5b70ad03
 from fastcore.basics import patch
 
-# %% ../nbs/11_curriculum.ipynb #c804204d
+# %% ../nbs/11_curriculum.ipynb #7875ddce
 @patch
 def logits(self:Cufit, x, names=None):
     names = names or list(self.modules)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TrainConfig', 'train_config', 'Batch', 'Method', 'History', 'train_step', 'make_optimizer', 'train_epoch',
-           'save_tensors', 'load_tensors', 'load_method', 'measured_rate', 'cost_line']
+           'load_method', 'measured_rate', 'cost_line']
 
-# %% ../nbs/08_learner.ipynb #3adecf19
+# %% ../nbs/08_learner.ipynb #81834510
 import json, time
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -16,15 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from safetensors import safe_open
-from safetensors.torch import save_file
-
 from .backbone import FrozenViT, load_backbone
-from .core import CufitError, atomic, autocast, choose, generator, global_seed, pick_device, progress, raises, read_json, write_json
+from .core import CufitError, atomic, autocast, choose, generator, global_seed, load_tensors, progress, raises, save_tensors
 from .data import ImageSet, center_crop, epoch_batches, flip_crop
 from .metrics import accuracy
 
-# %% ../nbs/08_learner.ipynb #999ff947
+# %% ../nbs/08_learner.ipynb #baf1a897
 @dataclass(frozen=True)
 class TrainConfig:
     "Settings of one training run; the defaults are the published ones."
@@ -40,7 +37,7 @@ class TrainConfig:
     keep_last:int=0          # keep the predicting module's weights of this many last epochs (the paper averages ten)
     checkpoint_seconds:float=30. # write a resumable state at most this often
 
-# %% ../nbs/08_learner.ipynb #41be0151
+# %% ../nbs/08_learner.ipynb #ec41f950
 def train_config(**settings)->TrainConfig:
     "A `TrainConfig`; an unknown key or an impossible value raises."
     for k in settings: choose(k, [f.name for f in fields(TrainConfig)], 'setting')
@@ -51,7 +48,7 @@ def train_config(**settings)->TrainConfig:
     autocast(torch.device('cpu'), c.precision)   # raises for an unknown one
     return c
 
-# %% ../nbs/08_learner.ipynb #f5eead75
+# %% ../nbs/08_learner.ipynb #0d943718
 class Batch:
     "Rows of the training set with their given labels, and images on demand."
     def __init__(self,
@@ -77,7 +74,7 @@ class Batch:
         "The images as the backbone wants them: normalised float32."
         return self.vit.normalise(self.images)
 
-# %% ../nbs/08_learner.ipynb #dc6ed96a
+# %% ../nbs/08_learner.ipynb #b9cb2bdd
 METHODS = {}
 
 class Method:
@@ -110,7 +107,7 @@ class Method:
     @property
     def n_trainable(self): return sum(p.numel() for p in self.modules.parameters())
 
-# %% ../nbs/08_learner.ipynb #d9f5a62e
+# %% ../nbs/08_learner.ipynb #2ab5f989
 @patch
 @torch.no_grad()
 def evaluate(self:Method,
@@ -137,7 +134,7 @@ def predict(self:Method, data:ImageSet)->np.ndarray:
     "Predicted classes, int64 [N]."
     return self.evaluate(data, [self.predictor])[self.predictor].argmax(1).numpy()
 
-# %% ../nbs/08_learner.ipynb #7d0e7ce9
+# %% ../nbs/08_learner.ipynb #0a39f990
 @dataclass
 class History:
     "What happened in a run, epoch by epoch."
@@ -154,7 +151,7 @@ class History:
     def selection(self): return np.stack(self.trained)
     def _repr_html_(self): return self.frame.round(4)._repr_html_()
 
-# %% ../nbs/08_learner.ipynb #70158067
+# %% ../nbs/08_learner.ipynb #5dd80f9b
 @patch
 def save(self:History,
          folder, # run folder
@@ -169,7 +166,7 @@ def save(self:History,
     table[f'{self.modules[-1]}_last_epoch'] = s[-1, -1]
     with atomic(folder/'selection.csv') as part: table.to_csv(part, index=False)
 
-# %% ../nbs/08_learner.ipynb #1ab2914a
+# %% ../nbs/08_learner.ipynb #f205283a
 def train_step(method:Method, # its modules get gradients
                batch:Batch, # rows to train on
                optimizer:torch.optim.Optimizer, # over all modules
@@ -196,7 +193,7 @@ def make_optimizer(method:Method, # before training
     at = [int(m*config.epochs) for m in config.milestones]
     return opt,torch.optim.lr_scheduler.MultiStepLR(opt, at, config.gamma)
 
-# %% ../nbs/08_learner.ipynb #024f856d
+# %% ../nbs/08_learner.ipynb #91c13942
 def train_epoch(method:Method, train:ImageSet, config:TrainConfig, epoch:int, optimizer,
                 bar=None, # progress bar to move on
                ): # mean losses by module, bool [M, N] of rows trained on
@@ -214,19 +211,7 @@ def train_epoch(method:Method, train:ImageSet, config:TrainConfig, epoch:int, op
         trained[m, where] = torch.cat([s[n][1] for s in seen]).cpu().numpy()
     return losses,trained
 
-# %% ../nbs/08_learner.ipynb #36978637
-def save_tensors(path, tensors:dict, # name -> tensor
-                 **header, # JSON-able facts
-                ):
-    "Write tensors with a JSON header, atomically."
-    with atomic(path) as part: save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={'cufit': json.dumps(header)})
-
-def load_tensors(path): # (dict of tensors, header)
-    "Read what `save_tensors` wrote."
-    if not Path(path).is_file(): raise CufitError(f'There is no {path}. A run folder has it once training has finished; give the folder that train printed.')
-    with safe_open(str(path), 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()},json.loads((f.metadata() or {}).get('cufit', '{}'))
-
-# %% ../nbs/08_learner.ipynb #b45c7000
+# %% ../nbs/08_learner.ipynb #c0133ce3
 @patch
 def save(self:Method, folder)->Path:
     "Write `model.safetensors`: the trained modules, and in its header what is needed to load them."
@@ -248,7 +233,7 @@ def load_method(folder, # run folder, or a folder with model.safetensors
     m.modules.load_state_dict(tensors)
     return m
 
-# %% ../nbs/08_learner.ipynb #2ea9dc8f
+# %% ../nbs/08_learner.ipynb #9f405ba7
 class _Run:
     "The state of one run: what `fit` builds, walks through and can take up again."
     def __init__(self, method, config, folder, watch):
@@ -270,7 +255,7 @@ class _Run:
         save_tensors(self.folder/'resume.safetensors', self.tensors(), epoch=self.epoch, config=asdict(self.config), rows=h.rows, best_epoch=h.best_epoch, best=h.best, method=self.method.name)
         self.saved = time.monotonic()
 
-# %% ../nbs/08_learner.ipynb #0465d68b
+# %% ../nbs/08_learner.ipynb #0102d6ef
 def _group(tensors, name): return {k[len(name)+1:]: v for k, v in tensors.items() if k.startswith(f'{name}/')}
 
 @patch
@@ -295,7 +280,7 @@ def _restore_history(self:_Run, tensors, head):
     for n in h.predictions: h.predictions[n] = list(tensors[f'watch/{n}'].numpy())
     for _ in range(self.epoch): self.sched.step()
 
-# %% ../nbs/08_learner.ipynb #7cfd42c5
+# %% ../nbs/08_learner.ipynb #f854ab86
 def _copy(state): return {k: v.detach().clone() for k, v in state.items()}
 
 @patch
@@ -312,7 +297,7 @@ def after_epoch(self:_Run, losses, trained, val, watch, started):
     self.epoch += 1
     self.sched.step()
 
-# %% ../nbs/08_learner.ipynb #c1e9564b
+# %% ../nbs/08_learner.ipynb #70a7341c
 @patch
 def fit(self:Method,
         train:ImageSet, # given labels
@@ -333,7 +318,7 @@ def fit(self:Method,
     self._finish(run, train)
     return run.history
 
-# %% ../nbs/08_learner.ipynb #be0f25da
+# %% ../nbs/08_learner.ipynb #f42dea5f
 @patch
 def _walk(self:Method, run, train, val, watch):
     c,steps = run.config,-(-len(train)//run.config.batch_size)
@@ -361,7 +346,7 @@ def _check(self:Method, train, val):
         if tuple(data.classes) != self.classes: raise CufitError(f'The method knows the classes {self.classes}, but {name} has {tuple(data.classes)}. Build the method with the classes of the training set.')
         if not len(data): raise CufitError(f'{name} is empty. Give it at least one image.')
 
-# %% ../nbs/08_learner.ipynb #7a870064
+# %% ../nbs/08_learner.ipynb #d4b7ed81
 @patch
 def last_epochs_accuracy(self:Method,
                          data:ImageSet, # with clean labels
@@ -376,7 +361,7 @@ def last_epochs_accuracy(self:Method,
     module.load_state_dict(best)
     return found
 
-# %% ../nbs/08_learner.ipynb #b9666404
+# %% ../nbs/08_learner.ipynb #8e30c8cf
 def measured_rate(vit:FrozenViT, # on its device
                   batch_size:int=32, # images in a timed batch
                   precision:str='float32', # or 'bfloat16'

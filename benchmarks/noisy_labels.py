@@ -1,0 +1,105 @@
+"""Linear probe, one Rein adapter and CUFIT on real images with noisy labels.
+
+Each run is a run folder made by `cufit.experiment.train_run`; this script walks through methods and seeds on one
+reading of the data and one backbone, and appends a row a run to `results/noisy_labels.csv` and its curves to
+`results/curves/`. `--table` prints the rows as the tables of `benchmarks/README.md`.
+
+    python benchmarks/noisy_labels.py --data ../shared/data/pbc_blood_128.zip --weights ../shared/weights/deit_tiny_patch16_224_fp16.safetensors
+"""
+import argparse
+import csv
+import os
+import platform
+import shlex
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from cufit.backbone import load_backbone
+from cufit.core import read_json
+from cufit.experiment import load_splits, split_settings, train_run
+
+RESULTS = Path(__file__).parent/"results"
+
+
+def machine():
+    "Processor, cores that PyTorch uses, or the GPU."
+    if torch.cuda.is_available(): return torch.cuda.get_device_name()
+    names = [l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def accuracy_by_epoch(run):
+    "Test accuracy of the watched images by epoch, as `train_run` wrote it; empty where nothing was watched."
+    path = run/"curves.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def one(args, method, seed, splits, vit):
+    "One run and its row."
+    settings = settings_of(args, method, seed)
+    out = Path(args.out)/f"{args.name}-{method}-{seed}"
+    m = read_json(out/"metrics.json") if (out/"metrics.json").is_file() else train_run(out, splits=splits, vit=vit, resume=(out/"resume.safetensors").is_file(), **settings)
+    curve = accuracy_by_epoch(out)
+    if len(curve):
+        (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
+        curve.round(4).to_csv(RESULTS/"curves"/f"{args.name}-{method}-{seed}.csv", index=False)
+    return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=args.noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr,
+                accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), best_epoch=m["best_epoch"],
+                watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
+                label_precision=round(m["label_precision"], 4), label_recall=round(m["label_recall"], 4), minutes=round(m["seconds"]/60, 1),
+                machine=machine(), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *sys.argv]))
+
+
+def settings_of(args, method, seed):
+    names = ("data", "backbone", "weights", "img_size", "resize", "noise", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device")
+    return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed)
+
+
+def append(row):
+    "Add a row to the results, or replace the one of the same run."
+    path = RESULTS/"noisy_labels.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [r for r in csv.DictReader(path.open())] if path.is_file() else []
+    rows = [r for r in rows if (r["name"], r["method"], r["seed"]) != (row["name"], row["method"], str(row["seed"]))] + [row]
+    with path.open("w", newline="") as f:
+        writer = csv.DictWriter(f, list(row)); writer.writeheader(); writer.writerows(rows)
+
+
+def table():
+    "The results as Markdown: mean over seeds, and the range where there are several."
+    rows = pd.read_csv(RESULTS/"noisy_labels.csv")
+    def cell(v): return f"{100*v.mean():.1f}" + (f" ({100*v.min():.1f} to {100*v.max():.1f})" if len(v) > 1 else "")
+    for name, part in rows.groupby("name", sort=False):
+        first = part.iloc[0]
+        print(f"\n### {name}\n\n{first.data}, {first.backbone}, {first.n_train} training images, {100*first.noise:.0f} % symmetric noise, {first.epochs} epochs, tested on {first.n_test}; {first.machine}, {first.date}.\n\n```\n{first.command}\n```\n")
+        print("| method | seeds | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
+        for method, g in part.groupby("method", sort=False):
+            watched = f"{100*g.watched_test_best.mean():.1f}, {100*g.watched_test_last.mean():.1f}" if g.watched_test_best.notna().all() else "-"
+            print(f"| {method} | {', '.join(map(str, g.seed))} | {cell(g.accuracy)} | {cell(g.balanced_accuracy)} | {cell(g.label_precision)} | {cell(g.label_recall)} | {watched} | {g.minutes.median():.1f} |")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--name", default="pbc", help="names the rows and the run folders")
+    p.add_argument("--data"); p.add_argument("--weights"); p.add_argument("--group")
+    p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--resize", type=int)
+    p.add_argument("--methods", nargs="+", default=["linear", "rein", "cufit"]); p.add_argument("--seeds", nargs="+", type=int, default=[0])
+    p.add_argument("--noise", type=float, default=0.4); p.add_argument("--limit", type=int, default=1600); p.add_argument("--epochs", type=int, default=12)
+    p.add_argument("--batch-size", type=int, default=32); p.add_argument("--lr", type=float, default=1e-3); p.add_argument("--precision", default="float32")
+    p.add_argument("--curves", type=int, default=0); p.add_argument("--device", default="auto"); p.add_argument("--out", default="runs/benchmark")
+    p.add_argument("--threads", type=int, help="threads of PyTorch; all cores unless given"); p.add_argument("--table", action="store_true", help="print the tables and stop")
+    args = p.parse_args()
+    if args.table: return table()
+    if args.threads: torch.set_num_threads(args.threads)
+    vit = load_backbone(args.backbone, args.weights, args.img_size, device=args.device)
+    for seed in args.seeds:
+        splits = load_splits(split_settings(settings_of(args, "linear", seed))[0], vit.img_size, seed)
+        for method in args.methods: append(one(args, method, seed, splits, vit))
+
+
+if __name__ == "__main__": main()
