@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ADAPTERS', 'Adapter', 'Rein', 'Branch', 'AdapterTuning', 'branch_gflop']
 
-# %% ../nbs/10_adapters.ipynb #0ad00443
+# %% ../nbs/10_adapters.ipynb #aaafc28a
 import math
 
 import torch
@@ -16,7 +16,7 @@ from .backbone import FrozenBlock, FrozenViT
 from .core import CufitError, choose, global_seed
 from .learner import Method
 
-# %% ../nbs/10_adapters.ipynb #09e37a11
+# %% ../nbs/10_adapters.ipynb #a1afd862
 class Adapter(nn.Module):
     "Base of adapters: what happens around each frozen block from `begins` on."
     begins = 0
@@ -32,7 +32,7 @@ class Adapter(nn.Module):
         "GFLOP per image that the adapter itself adds to a forward pass."
         return 0.
 
-# %% ../nbs/10_adapters.ipynb #2c6248ee
+# %% ../nbs/10_adapters.ipynb #b01d874b
 class Rein(Adapter):
     "Rein on what enters block 1 and later, from its formula; no parameter without effect."
     begins = 1
@@ -66,7 +66,7 @@ class Rein(Adapter):
         n,d,t = vit.tokens-self.prefix,vit.dim,self.tokens.shape[1]
         return len(self.tokens)*(2*n*d*d + 4*n*t*d)/1e9
 
-# %% ../nbs/10_adapters.ipynb #53f671e9
+# %% ../nbs/10_adapters.ipynb #6fdd46ea
 ADAPTERS = dict(rein=Rein)
 
 class Branch(nn.Module):
@@ -83,7 +83,7 @@ class Branch(nn.Module):
                )->torch.Tensor: # logits [B, K]
         return self.head(vit.finish(tokens, self.begins, self.adapter))
 
-# %% ../nbs/10_adapters.ipynb #564bdc15
+# %% ../nbs/10_adapters.ipynb #6b8f0525
 class AdapterTuning(Method):
     "One adapter and its head on all samples: what fine-tuning does, with the labels as they are."
     name,options = 'rein',dict(adapter='rein')
@@ -97,7 +97,7 @@ class AdapterTuning(Method):
         return dict(rein=branch(self.vit, self.vit.start(x, branch.begins)))
     def gflop(self): return self.vit.gflop(0, 1) + branch_gflop(self.vit, self.modules['rein'].adapter)
 
-# %% ../nbs/10_adapters.ipynb #3e995972
+# %% ../nbs/10_adapters.ipynb #b67e2763
 def branch_gflop(vit:FrozenViT, # the shared backbone
                  adapter:Adapter, # hung on it
                  backward:bool=True, # count the way back as well

@@ -7,16 +7,16 @@ __all__ = ['CELL_CLASSES', 'SHAPES', 'SUBSTANCES', 'INGREDIENTS', 'FIELD', 'DYES
            'outline', 'spots', 'beads', 'nucleus', 'granules', 'bubbles', 'body', 'dye_layers', 'red_cells', 'stain',
            'lamp', 'focus', 'photograph', 'draw_chunk', 'check_draw', 'draw_cells', 'cells']
 
-# %% ../nbs/03_cells.ipynb #dc733fe9
+# %% ../nbs/03_cells.ipynb #89043be8
 import numpy as np
 
 from .core import CufitError, choose, numpy_rng
 from .data import ImageSet, Splits
 
-# %% ../nbs/03_cells.ipynb #fd59704c
+# %% ../nbs/03_cells.ipynb #86e9ab60
 CELL_CLASSES = ('basophil', 'eosinophil', 'erythroblast', 'immature granulocyte', 'lymphocyte', 'monocyte', 'neutrophil', 'platelet')
 
-# %% ../nbs/03_cells.ipynb #eecd30e9
+# %% ../nbs/03_cells.ipynb #954c09d0
 SHAPES = dict(    # in the order of CELL_CLASSES
     radius = [(5.0,6.8), (5.3,7.2), (3.7,5.2), (5.8,8.0), (3.8,6.0), (6.0,8.4), (5.2,7.2), (1.2,2.6)], # of the cell, in µm
     ragged = [(.02,.06), (.01,.05), (.01,.05), (.02,.07), (.01,.06), (.03,.10), (.01,.06), (.05,.22)], # how uneven its outline is
@@ -26,7 +26,7 @@ SHAPES = dict(    # in the order of CELL_CLASSES
     bend   = [(.35,.48), (.40,.52), (0,.15), (.15,.38), (0,.10), (.36,.52), (.44,.56), (.2,.4)], # radius of the string's arc, in cell radii
     bridge = [(.05,.25), (.03,.15), (.1,.3), (.1,.3), (.1,.3), (.1,.3), (.03,.15), (.1,.2)]) # how far beads melt together, in cell radii
 
-# %% ../nbs/03_cells.ipynb #46138e5e
+# %% ../nbs/03_cells.ipynb #2dc1a052
 SUBSTANCES = dict(    # amounts of dye, from 0 to about 1
     chromatin = [(.1,.4), (.1,.4), (.1,.5), (.1,.5), (0,.35), (.2,.6), (.1,.4), (.1,.4)], # contrast of the clumps in the nucleus
     density   = [(.8,1.1), (.8,1.1), (1.,1.4), (.6,.95), (.85,1.2), (.55,.9), (.8,1.15), (.5,1.)], # of the nucleus
@@ -38,7 +38,7 @@ SUBSTANCES = dict(    # amounts of dye, from 0 to about 1
     cover     = [(.5,1.), (0,.2), (0,0), (0,.35), (0,0), (0,0), (0,0), (1.,1.)], # how far they hide the nucleus
     vacuoles  = [(0,.1), (0,.1), (0,.05), (0,.12), (0,.12), (.05,.35), (0,.1), (0,0)]) # pale bubbles
 
-# %% ../nbs/03_cells.ipynb #cf5de158
+# %% ../nbs/03_cells.ipynb #d99d0780
 INGREDIENTS = SHAPES | SUBSTANCES
 
 def mix(rng:np.random.Generator, # source of the draw
@@ -53,7 +53,7 @@ def mix(rng:np.random.Generator, # source of the draw
         recipe[name] = np.floor(low + share*(high-low+1)) if name == 'beads' else low + share*(high-low)
     return recipe
 
-# %% ../nbs/03_cells.ipynb #514d2013
+# %% ../nbs/03_cells.ipynb #3b213443
 FIELD = 20.    # width of a picture in µm; a red cell has 7
 
 def column(values)->np.ndarray: # float32 [N, 1, 1]
@@ -65,14 +65,14 @@ def plane(size:int)->tuple: # x and y, float32 [size, size]
     at = (((np.arange(size)+.5)/size - .5)*FIELD).astype(np.float32)
     return tuple(np.meshgrid(at, at))
 
-# %% ../nbs/03_cells.ipynb #e4fa9bab
+# %% ../nbs/03_cells.ipynb #f505481e
 def inside(distance:np.ndarray, # in µm, negative inside
            soft:float, # width of the edge in µm
           )->np.ndarray: # from 0 to 1
     "How far each pixel lies inside a shape."
     return np.clip(.5 - distance/soft, 0, 1)
 
-# %% ../nbs/03_cells.ipynb #f6791799
+# %% ../nbs/03_cells.ipynb #45e05996
 def outline(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each shape, [N, size, size]
             radius, ragged, # [N] µm, and [N] shares of the radius
             waves=(2, 3, 4, 5), # swellings around the circle
@@ -84,7 +84,7 @@ def outline(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each shape
         edge += column(height)*np.cos(k*angle + column(turn))
     return np.hypot(x, y) - column(radius)*edge
 
-# %% ../nbs/03_cells.ipynb #c3160568
+# %% ../nbs/03_cells.ipynb #3073bc05
 def spots(rng, x:np.ndarray, y:np.ndarray, # places in µm, [size, size] or [N, size, size]
           length, # [N] µm from peak to peak, about
           waves:int=14, # how many are added
@@ -99,7 +99,7 @@ def spots(rng, x:np.ndarray, y:np.ndarray, # places in µm, [size, size] or [N, 
         total += column(h)*np.cos(column(q*np.cos(t))*x + column(q*np.sin(t))*y + column(p))
     return total
 
-# %% ../nbs/03_cells.ipynb #51432ce8
+# %% ../nbs/03_cells.ipynb #8bda8ade
 def beads(rng, recipe:dict)->list: # of five (x, y, radius), each [N], in µm
     "Where the beads of each nucleus lie; the string is turned at random and drawn towards the centre."
     size, n = recipe['radius'], len(recipe['radius'])
@@ -112,7 +112,7 @@ def beads(rng, recipe:dict)->list: # of five (x, y, radius), each [N], in µm
                        size*recipe['bead']*(1 + rng.normal(0, .10, n))))
     return places
 
-# %% ../nbs/03_cells.ipynb #837f7a5c
+# %% ../nbs/03_cells.ipynb #f419b2a3
 def nucleus(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each cell
             recipe:dict, # as mixed
            )->np.ndarray: # float32 [N, size, size], µm
@@ -123,7 +123,7 @@ def nucleus(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each cell
         total = total + (column(recipe['beads']) > i)*np.exp(np.clip(-distance/k, -40, 40))
     return np.where(total > 0, -k*np.log(np.maximum(total, 1e-30)), 99).astype(np.float32)
 
-# %% ../nbs/03_cells.ipynb #4864abfb
+# %% ../nbs/03_cells.ipynb #35064f47
 def granules(rng, x, y, recipe:dict, room:np.ndarray)->np.ndarray: # [N, size, size], 0 to 1
     "Granules inside `room`, the share of each pixel where they may lie."
     level = np.clip(1.9 - 2.2*recipe['granules'], .4, 2)
@@ -135,7 +135,7 @@ def bubbles(rng, x, y, recipe:dict, room:np.ndarray)->np.ndarray: # [N, size, si
     peaks = spots(rng, x, y, rng.uniform(2, 3, len(room)))
     return inside(column(2.3 - 3*recipe['vacuoles']) - peaks, .5)*column(recipe['vacuoles'] > .03)*room
 
-# %% ../nbs/03_cells.ipynb #00dde246
+# %% ../nbs/03_cells.ipynb #2d6d8906
 def body(rng, recipe:dict, size:int)->tuple: # x and y from the cell's centre, cell and nucleus from 0 to 1
     "Outline and nucleus of each cell."
     (x, y), n = plane(size), len(recipe['radius'])
@@ -144,7 +144,7 @@ def body(rng, recipe:dict, size:int)->tuple: # x and y from the cell's centre, c
     edge = outline(rng, x, y, recipe['radius'], recipe['ragged'])
     return x, y, inside(edge, soft), inside(nucleus(rng, x, y, recipe), soft)*inside(edge + .2, soft)
 
-# %% ../nbs/03_cells.ipynb #44cf1785
+# %% ../nbs/03_cells.ipynb #0f936cfb
 def dye_layers(rng, recipe:dict, # as mixed
                size:int, # pixels a side
               )->dict: # 'cell' and each dye -> float32 [N, size, size]
@@ -158,7 +158,7 @@ def dye_layers(rng, recipe:dict, # as mixed
                 violet=.95*core*clumps*column(recipe['density']) + .75*grains*column(1-recipe['orange']),
                 orange=.8*grains*column(recipe['orange']))
 
-# %% ../nbs/03_cells.ipynb #f688d892
+# %% ../nbs/03_cells.ipynb #cd0f37f3
 def red_cells(rng, size:int, n:int, # pixels a side, number of images
              )->np.ndarray: # float32 [n, size, size]
     "Eosin of the red cells around each cell."
@@ -170,18 +170,18 @@ def red_cells(rng, size:int, n:int, # pixels a side, number of images
         total = np.maximum(total, inside(edge, .5)*(1-pale)*column(crowd > i))
     return total
 
-# %% ../nbs/03_cells.ipynb #68217ebf
+# %% ../nbs/03_cells.ipynb #c4476743
 DYES = dict(azure=(.85, .50, .12), eosin=(.06, .62, .42), violet=(1.05, 1.45, .55), orange=(.15, .85, .95))
 
 def stain(rng, layers:dict)->np.ndarray: # float32 [N, 3, size, size]
     "Light taken up by each slide; dyes differ from slide to slide in strength and shade."
     n, total = len(layers['cell']), 0
     for name, light in DYES.items():
-        shade = light*np.exp(rng.normal(0, .18, (n, 3)))*rng.uniform(.6, 1.4, (n, 1))
+        shade = light*np.exp(rng.normal(0, .15, (n, 3)))*rng.uniform(.6, 1.4, (n, 1))
         total = total + shade.astype(np.float32)[:, :, None, None]*layers[name][:, None]
     return total*rng.uniform(.65, 1.25, n).astype(np.float32)[:, None, None, None]
 
-# %% ../nbs/03_cells.ipynb #66af0bc2
+# %% ../nbs/03_cells.ipynb #52b6c08d
 def lamp(rng, size:int, n:int)->np.ndarray: # float32 [n, 3, size, size]
     "Light that falls on each slide."
     x, y = plane(size)
@@ -191,7 +191,7 @@ def lamp(rng, size:int, n:int)->np.ndarray: # float32 [n, 3, size, size]
     colour = rng.uniform(.62, 1, (n, 1))*np.exp(rng.normal(0, .07, (n, 3)))
     return colour.astype(np.float32)[:, :, None, None]*(slope*clouds)[:, None]
 
-# %% ../nbs/03_cells.ipynb #807d06a4
+# %% ../nbs/03_cells.ipynb #9e32390a
 def focus(images:np.ndarray, # float32 [N, 3, size, size]
           blur:np.ndarray, # [N] standard deviation in pixels
          )->np.ndarray: # float32 [N, 3, size, size]
@@ -201,18 +201,18 @@ def focus(images:np.ndarray, # float32 [N, 3, size, size]
     keep = np.exp(-2*np.pi**2*column(blur)**2*(fy**2 + fx**2).astype(np.float32))
     return np.fft.irfft2(np.fft.rfft2(images)*keep[:, None], s=(size, size)).astype(np.float32)
 
-# %% ../nbs/03_cells.ipynb #5abca05f
+# %% ../nbs/03_cells.ipynb #e494b6f7
 def photograph(rng, layers:dict)->np.ndarray: # uint8 [N, 3, size, size]
     "Pictures of drawn cells, each with neighbours, stain, lamp and focus of its own."
     n, size = layers['cell'].shape[:2]
     red = red_cells(rng, size, n)*(1 - .85*layers['cell'])*column(rng.uniform(.4, .9, n))
     light = lamp(rng, size, n)*np.exp(-stain(rng, layers | dict(eosin=layers['eosin'] + red)))
-    light = focus(light, rng.uniform(.05, .55, n)*size/FIELD)
-    grain = rng.uniform(.003, .03, n).astype(np.float32)[:, None, None, None]
+    light = focus(light, rng.uniform(.05, .40, n)*size/FIELD)
+    grain = rng.uniform(.003, .025, n).astype(np.float32)[:, None, None, None]
     light += grain*rng.standard_normal(light.shape, dtype=np.float32)
     return (np.clip(light, 0, 1)*255 + .5).astype(np.uint8)
 
-# %% ../nbs/03_cells.ipynb #2e2c8793
+# %% ../nbs/03_cells.ipynb #43e323ab
 CHUNK = 64    # cells drawn together
 
 def draw_chunk(rng:np.random.Generator, # source of the chunk
@@ -223,7 +223,7 @@ def draw_chunk(rng:np.random.Generator, # source of the chunk
     labels = rng.permutation(np.arange(CHUNK) % len(columns))
     return photograph(rng, dye_layers(rng, mix(rng, columns[labels]), size)), labels
 
-# %% ../nbs/03_cells.ipynb #874f91b9
+# %% ../nbs/03_cells.ipynb #ccb8ba8c
 def check_draw(n, size):
     "Refuse a number or a size of pictures that cannot be drawn."
     if n < 1: raise CufitError(f'Asked for {n} cells; expected at least 1.')
@@ -242,7 +242,7 @@ def draw_cells(n:int, # how many
     images, labels = map(np.concatenate, zip(*chunks))
     return images[:n], labels[:n].astype(np.int64)
 
-# %% ../nbs/03_cells.ipynb #cce7b6ef
+# %% ../nbs/03_cells.ipynb #096e2f24
 def cells(n_train:int=500, n_val:int=200, n_test:int=1000, # cells in each split
           size:int=48, # pixels a side
           seed:int=0, # of the draw

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['app', 'Text', 'Number', 'option', 'train', 'evaluate', 'demo', 'data', 'main']
 
-# %% ../nbs/90_cli.ipynb #a8afed9e
+# %% ../nbs/90_cli.ipynb #63600ef7
 import json, sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-# %% ../nbs/90_cli.ipynb #9cf755e8
+# %% ../nbs/90_cli.ipynb #50f3eb83
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help='Train a good classifier on a frozen vision foundation model although part of the labels is wrong.')
 
 def option(text, **kwargs): return typer.Option(help=text, **kwargs)
 
-# %% ../nbs/90_cli.ipynb #166a35a3
+# %% ../nbs/90_cli.ipynb #b29effe4
 Text,Number = Optional[str],Optional[int]
 
 @app.command(epilog='Example: cufit train --data cells --method cufit --noise 0.4 --epochs 60 --lr 3e-3 --out runs/first')
@@ -58,7 +58,7 @@ def train(out:Annotated[Path, option('run folder to write')],
     print(metrics_table({method: metrics}).to_string(na_rep='-'))
     print(f'Run folder: {out} (open {out}/report.html)')
 
-# %% ../nbs/90_cli.ipynb #8240f50d
+# %% ../nbs/90_cli.ipynb #8066135c
 @app.command(epilog='Example: cufit evaluate runs/first --data cells --split test')
 def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished run')],
              data:Annotated[Text, option('data to score; that of the run unless given')]=None,
@@ -72,25 +72,26 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
     from cufit.experiment import evaluate_run
     print(json.dumps(evaluate_run(run, data, split, device, image=image, label=label, split_column=split_column, group=group), indent=2))
 
-# %% ../nbs/90_cli.ipynb #8ea16dee
+# %% ../nbs/90_cli.ipynb #1c30fa9e
 @app.command(epilog='Example: cufit demo --out runs/demo')
 def demo(out:Annotated[Path, option('folder to write; a new one is numbered if it exists')]=Path('runs/demo'),
-         seed:Annotated[int, option('seed of cells, noise and training')]=0):
+         seed:Annotated[int, option('seed of cells, noise and training')]=0,
+         epochs:Annotated[Number, option('fewer for a quick look; the table then shows less')]=None):
     "Linear probe, one adapter and CUFIT on drawn blood cells with 40 % wrong labels; nothing is downloaded."
     from cufit.experiment import demo_run
     from cufit.report import metrics_table
-    folder,runs = demo_run(out, seed, say=lambda line: print(line, flush=True))
+    folder,runs = demo_run(out, seed, say=lambda line: print(line, flush=True), **({'epochs': epochs} if epochs else {}))
     print(metrics_table(runs).drop(columns='seconds').to_string(na_rep='-'))
     print(f'Run folder: {folder} (open {folder}/report.html)')
 
-# %% ../nbs/90_cli.ipynb #24468cc7
+# %% ../nbs/90_cli.ipynb #3abdd66f
 @app.command(epilog='Example: cufit data bloodmnist')
 def data(name:Annotated[Text, typer.Argument(help='one data set; all of them unless given')]=None):
     "What data is known: where it comes from, its licence, how to get it."
     from cufit.experiment import known_data
     print(known_data(name))
 
-# %% ../nbs/90_cli.ipynb #7292faeb
+# %% ../nbs/90_cli.ipynb #30503f0d
 def main():
     "The command `cufit`."
     from cufit.core import CufitError

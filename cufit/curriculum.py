@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['masked_loss', 'split_forward', 'Cufit']
 
-# %% ../nbs/11_curriculum.ipynb #fda21845
+# %% ../nbs/11_curriculum.ipynb #00f484b9
+import numpy as np
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 
 from .adapters import Branch, branch_gflop
 from .learner import Method, METHODS
 
-# %% ../nbs/11_curriculum.ipynb #f8990257
+# %% ../nbs/11_curriculum.ipynb #7f39ef7b
 def masked_loss(logits:torch.Tensor, # [n, K] of the chosen rows only
                 labels:torch.Tensor, # int64 [n], given
                 batch_size:int, # rows in the whole batch
@@ -34,7 +36,7 @@ def split_forward(branch:Branch, # adapter and head
         with torch.no_grad(): predicted[~rows] = branch(vit, tokens[~rows]).argmax(1)
     return chosen,predicted
 
-# %% ../nbs/11_curriculum.ipynb #8d9dfde8
+# %% ../nbs/11_curriculum.ipynb #112332de
 class Cufit(Method):
     "CUFIT: LPM on all samples, IAM on those the LPM agrees with, LAM on those the IAM agrees with; the LAM predicts."
     name,options = 'cufit',dict(adapter='rein')
@@ -55,10 +57,7 @@ class Cufit(Method):
         by_iam = predicted == y
         yield 'lam', masked_loss(lam(vit, tokens[by_iam]), y[by_iam], n), by_iam
 
-# %% ../nbs/11_curriculum.ipynb #5b70ad03
-from fastcore.basics import patch
-
-# %% ../nbs/11_curriculum.ipynb #7875ddce
+# %% ../nbs/11_curriculum.ipynb #5aa8e585
 @patch
 def logits(self:Cufit, x, names=None):
     names = names or list(self.modules)

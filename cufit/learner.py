@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'TrainConfig', 'train_config', 'Batch', 'Method', 'History', 'train_step', 'make_optimizer', 'train_epoch',
            'load_method', 'measured_rate', 'cost_line']
 
-# %% ../nbs/08_learner.ipynb #81834510
+# %% ../nbs/08_learner.ipynb #cbfd1d17
 import json, time
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -21,7 +21,7 @@ from .core import CufitError, atomic, autocast, choose, generator, global_seed, 
 from .data import ImageSet, center_crop, epoch_batches, flip_crop
 from .metrics import accuracy
 
-# %% ../nbs/08_learner.ipynb #baf1a897
+# %% ../nbs/08_learner.ipynb #4a60d971
 @dataclass(frozen=True)
 class TrainConfig:
     "Settings of one training run; the defaults are the published ones."
@@ -37,7 +37,7 @@ class TrainConfig:
     keep_last:int=0          # keep the predicting module's weights of this many last epochs (the paper averages ten)
     checkpoint_seconds:float=30. # write a resumable state at most this often
 
-# %% ../nbs/08_learner.ipynb #ec41f950
+# %% ../nbs/08_learner.ipynb #2188ed5c
 def train_config(**settings)->TrainConfig:
     "A `TrainConfig`; an unknown key or an impossible value raises."
     for k in settings: choose(k, [f.name for f in fields(TrainConfig)], 'setting')
@@ -48,7 +48,7 @@ def train_config(**settings)->TrainConfig:
     autocast(torch.device('cpu'), c.precision)   # raises for an unknown one
     return c
 
-# %% ../nbs/08_learner.ipynb #0d943718
+# %% ../nbs/08_learner.ipynb #a4c22fbc
 class Batch:
     "Rows of the training set with their given labels, and images on demand."
     def __init__(self,
@@ -74,7 +74,7 @@ class Batch:
         "The images as the backbone wants them: normalised float32."
         return self.vit.normalise(self.images)
 
-# %% ../nbs/08_learner.ipynb #b9cb2bdd
+# %% ../nbs/08_learner.ipynb #43cc5aaa
 METHODS = {}
 
 class Method:
@@ -107,7 +107,7 @@ class Method:
     @property
     def n_trainable(self): return sum(p.numel() for p in self.modules.parameters())
 
-# %% ../nbs/08_learner.ipynb #2ab5f989
+# %% ../nbs/08_learner.ipynb #b263494c
 @patch
 @torch.no_grad()
 def evaluate(self:Method,
@@ -134,14 +134,14 @@ def predict(self:Method, data:ImageSet)->np.ndarray:
     "Predicted classes, int64 [N]."
     return self.evaluate(data, [self.predictor])[self.predictor].argmax(1).numpy()
 
-# %% ../nbs/08_learner.ipynb #0a39f990
+# %% ../nbs/08_learner.ipynb #67795306
 @dataclass
 class History:
     "What happened in a run, epoch by epoch."
     modules:list # names, in the order in which samples are handed on
     rows:list=field(default_factory=list) # one dict per epoch
     trained:list=field(default_factory=list) # one bool [M, N] per epoch: rows each module was trained on
-    predictions:dict=field(default_factory=dict) # watched set -> list of int16 [M, n], one per epoch
+    predictions:dict=field(default_factory=dict) # watched set -> list of int16 [n], one per epoch: what the predicting module says
     best_epoch:int=-1 # chosen on validation
     best:float=-1. # its validation accuracy
 
@@ -151,7 +151,7 @@ class History:
     def selection(self): return np.stack(self.trained)
     def _repr_html_(self): return self.frame.round(4)._repr_html_()
 
-# %% ../nbs/08_learner.ipynb #5dd80f9b
+# %% ../nbs/08_learner.ipynb #23fa12c9
 @patch
 def save(self:History,
          folder, # run folder
@@ -166,7 +166,7 @@ def save(self:History,
     table[f'{self.modules[-1]}_last_epoch'] = s[-1, -1]
     with atomic(folder/'selection.csv') as part: table.to_csv(part, index=False)
 
-# %% ../nbs/08_learner.ipynb #f205283a
+# %% ../nbs/08_learner.ipynb #e4ad5a7a
 def train_step(method:Method, # its modules get gradients
                batch:Batch, # rows to train on
                optimizer:torch.optim.Optimizer, # over all modules
@@ -193,7 +193,7 @@ def make_optimizer(method:Method, # before training
     at = [int(m*config.epochs) for m in config.milestones]
     return opt,torch.optim.lr_scheduler.MultiStepLR(opt, at, config.gamma)
 
-# %% ../nbs/08_learner.ipynb #91c13942
+# %% ../nbs/08_learner.ipynb #d117e452
 def train_epoch(method:Method, train:ImageSet, config:TrainConfig, epoch:int, optimizer,
                 bar=None, # progress bar to move on
                ): # mean losses by module, bool [M, N] of rows trained on
@@ -211,7 +211,7 @@ def train_epoch(method:Method, train:ImageSet, config:TrainConfig, epoch:int, op
         trained[m, where] = torch.cat([s[n][1] for s in seen]).cpu().numpy()
     return losses,trained
 
-# %% ../nbs/08_learner.ipynb #c0133ce3
+# %% ../nbs/08_learner.ipynb #b294359b
 @patch
 def save(self:Method, folder)->Path:
     "Write `model.safetensors`: the trained modules, and in its header what is needed to load them."
@@ -233,7 +233,7 @@ def load_method(folder, # run folder, or a folder with model.safetensors
     m.modules.load_state_dict(tensors)
     return m
 
-# %% ../nbs/08_learner.ipynb #9f405ba7
+# %% ../nbs/08_learner.ipynb #e9d1811d
 class _Run:
     "The state of one run: what `fit` builds, walks through and can take up again."
     def __init__(self, method, config, folder, watch):
@@ -255,7 +255,7 @@ class _Run:
         save_tensors(self.folder/'resume.safetensors', self.tensors(), epoch=self.epoch, config=asdict(self.config), rows=h.rows, best_epoch=h.best_epoch, best=h.best, method=self.method.name)
         self.saved = time.monotonic()
 
-# %% ../nbs/08_learner.ipynb #0102d6ef
+# %% ../nbs/08_learner.ipynb #ee5c5e69
 def _group(tensors, name): return {k[len(name)+1:]: v for k, v in tensors.items() if k.startswith(f'{name}/')}
 
 @patch
@@ -280,7 +280,7 @@ def _restore_history(self:_Run, tensors, head):
     for n in h.predictions: h.predictions[n] = list(tensors[f'watch/{n}'].numpy())
     for _ in range(self.epoch): self.sched.step()
 
-# %% ../nbs/08_learner.ipynb #f854ab86
+# %% ../nbs/08_learner.ipynb #529b0480
 def _copy(state): return {k: v.detach().clone() for k, v in state.items()}
 
 @patch
@@ -291,13 +291,13 @@ def after_epoch(self:_Run, losses, trained, val, watch, started):
     row = dict(epoch=self.epoch, lr=self.opt.param_groups[0]['lr'], val_accuracy=right, seconds=round(time.monotonic()-started, 3))
     row |= {f'loss_{n}': v for n, v in losses.items()} | {f'share_{n}': float(t.mean()) for n, t in zip(h.modules, trained)}
     h.rows.append(row); h.trained.append(trained)
-    for n, data in watch.items(): h.predictions[n].append(np.stack([v.argmax(1).numpy().astype(np.int16) for v in m.evaluate(data, precision=c.precision).values()]))
+    for n, data in watch.items(): h.predictions[n].append(m.evaluate(data, [m.predictor], precision=c.precision)[m.predictor].argmax(1).numpy().astype(np.int16))
     if right > h.best: h.best,h.best_epoch,self.best = right,self.epoch,_copy(m.modules.state_dict())
     if c.keep_last: self.tail = (self.tail+[_copy(m.modules[m.predictor].state_dict())])[-c.keep_last:]
     self.epoch += 1
     self.sched.step()
 
-# %% ../nbs/08_learner.ipynb #70a7341c
+# %% ../nbs/08_learner.ipynb #2e93a6a9
 @patch
 def fit(self:Method,
         train:ImageSet, # given labels
@@ -318,7 +318,7 @@ def fit(self:Method,
     self._finish(run, train)
     return run.history
 
-# %% ../nbs/08_learner.ipynb #f42dea5f
+# %% ../nbs/08_learner.ipynb #7239207e
 @patch
 def _walk(self:Method, run, train, val, watch):
     c,steps = run.config,-(-len(train)//run.config.batch_size)
@@ -346,7 +346,7 @@ def _check(self:Method, train, val):
         if tuple(data.classes) != self.classes: raise CufitError(f'The method knows the classes {self.classes}, but {name} has {tuple(data.classes)}. Build the method with the classes of the training set.')
         if not len(data): raise CufitError(f'{name} is empty. Give it at least one image.')
 
-# %% ../nbs/08_learner.ipynb #d4b7ed81
+# %% ../nbs/08_learner.ipynb #9ef19b1b
 @patch
 def last_epochs_accuracy(self:Method,
                          data:ImageSet, # with clean labels
@@ -361,7 +361,7 @@ def last_epochs_accuracy(self:Method,
     module.load_state_dict(best)
     return found
 
-# %% ../nbs/08_learner.ipynb #8e30c8cf
+# %% ../nbs/08_learner.ipynb #5cd10f94
 def measured_rate(vit:FrozenViT, # on its device
                   batch_size:int=32, # images in a timed batch
                   precision:str='float32', # or 'bfloat16'

@@ -6,13 +6,13 @@
 __all__ = ['accuracy', 'per_class_recall', 'balanced_accuracy', 'auc', 'calibration_error', 'quadratic_kappa', 'label_precision',
            'label_recall', 'scores', 'jsonable']
 
-# %% ../nbs/07_metrics.ipynb #52ada0c8
+# %% ../nbs/07_metrics.ipynb #61bcaf1c
 import numpy as np
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
 from .core import CufitError, raises
 
-# %% ../nbs/07_metrics.ipynb #77086971
+# %% ../nbs/07_metrics.ipynb #5801d803
 def _same_length(**arrays):
     sizes = {k: len(v) for k, v in arrays.items()}
     if len(set(sizes.values())) > 1: raise CufitError(f'These need one entry per image, but their lengths differ: {sizes}. Pass rows of the same images.')
@@ -37,7 +37,7 @@ def balanced_accuracy(predicted, labels, n_classes)->float:
     "Mean recall over the classes that occur in `labels`."
     return float(np.nanmean(per_class_recall(predicted, labels, n_classes)))
 
-# %% ../nbs/07_metrics.ipynb #5eafe648
+# %% ../nbs/07_metrics.ipynb #e5143a05
 def auc(probabilities:np.ndarray, # [N, K], rows sum to 1
         labels:np.ndarray, # int [N]
        )->float: # in [0, 1]; nan where no class has both members and others
@@ -56,7 +56,7 @@ def calibration_error(probabilities:np.ndarray, # [N, K], rows sum to 1
     place = np.minimum((sure*bins).astype(int), bins-1)
     return float(sum(abs(right[place == b].mean()-sure[place == b].mean())*(place == b).mean() for b in np.unique(place)))
 
-# %% ../nbs/07_metrics.ipynb #d355ad31
+# %% ../nbs/07_metrics.ipynb #1772b7c8
 def quadratic_kappa(predicted:np.ndarray, # int grades [N]
                     labels:np.ndarray, # int grades [N]
                    )->float: # at most 1; 0 is chance
@@ -65,7 +65,7 @@ def quadratic_kappa(predicted:np.ndarray, # int grades [N]
     if len(set(np.unique(predicted)) | set(np.unique(labels))) == 1: return 1.
     return float(cohen_kappa_score(labels, predicted, weights='quadratic'))
 
-# %% ../nbs/07_metrics.ipynb #6c639709
+# %% ../nbs/07_metrics.ipynb #1220af29
 def label_precision(chosen:np.ndarray, # bool [N]: rows a module was trained on
                     clean:np.ndarray, # bool [N]: rows whose given label is right
                    )->float: # in [0, 1]; nan where nothing was chosen
@@ -78,7 +78,7 @@ def label_recall(chosen, clean)->float:
     _same_length(chosen=chosen, clean=clean)
     return float(chosen[clean].mean()) if clean.any() else float('nan')
 
-# %% ../nbs/07_metrics.ipynb #3ec8210d
+# %% ../nbs/07_metrics.ipynb #651ca398
 def scores(probabilities:np.ndarray, # [N, K], rows sum to 1
            labels:np.ndarray, # int [N], clean
           )->dict: # floats in [0, 1], and the list of recalls

@@ -6,7 +6,7 @@
 __all__ = ['FeatureMethod', 'Linear', 'ridge_path', 'ClosedForm', 'Ridge', 'Neighbours', 'neighbourhood_sizes',
            'WeightedNeighbours']
 
-# %% ../nbs/09_probe.ipynb #6e27c26a
+# %% ../nbs/09_probe.ipynb #628baab6
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from .features import extract, extract_views
 from .learner import History, Method, TrainConfig, METHODS
 from .metrics import accuracy
 
-# %% ../nbs/09_probe.ipynb #b317051e
+# %% ../nbs/09_probe.ipynb #67c2b407
 class FeatureMethod(Method):
     "Base of methods that read only frozen features; those of centre crops are computed once per set."
     def __init__(self, *args, **kwargs):
@@ -44,7 +44,7 @@ class FeatureMethod(Method):
         f = self.vit.norm(self.vit.features(x))
         return {n: self.modules[n](f) for n in names or self.modules}
 
-# %% ../nbs/09_probe.ipynb #f2f4354f
+# %% ../nbs/09_probe.ipynb #41d064a0
 class Linear(FeatureMethod):
     "Linear probing with Adam: one layer on the class token behind the final norm."
     name,options = 'linear',dict(views=0)
@@ -63,7 +63,7 @@ class Linear(FeatureMethod):
         view = torch.randint(len(self.views), (len(batch),), generator=batch.gen)
         return self.views[view, batch.index]
 
-# %% ../nbs/09_probe.ipynb #41da8985
+# %% ../nbs/09_probe.ipynb #f8e7ba21
 def ridge_path(features:torch.Tensor, # float [N, D]
                labels:torch.Tensor, # int64 [N]
                n_classes:int, # K
@@ -79,7 +79,7 @@ def ridge_path(features:torch.Tensor, # float [N, D]
         w = (v @ (right/(s.clamp(min=0)+strength*s.mean())[:, None])).T
         yield w.float(),(my-w @ mx).float()
 
-# %% ../nbs/09_probe.ipynb #07fcd218
+# %% ../nbs/09_probe.ipynb #180ea144
 class ClosedForm(FeatureMethod):
     "Base of methods that are solved, not trained: one pass, one line of history."
     def fit(self, train, val, config=TrainConfig(), folder=None, watch=None, resume=False):
@@ -90,12 +90,12 @@ class ClosedForm(FeatureMethod):
         self.history.rows.append(dict(epoch=0, val_accuracy=right))
         self.history.trained.append(np.ones((1, len(train)), bool))
         self.history.best,self.history.best_epoch = right,0
-        for n, data in (watch or {}).items(): self.history.predictions[n].append(self.predict(data)[None].astype(np.int16))
+        for n, data in (watch or {}).items(): self.history.predictions[n].append(self.predict(data).astype(np.int16))
         self.vit.check_frozen()
         if folder: self.save(folder); self.history.save(folder, train)
         return self.history
 
-# %% ../nbs/09_probe.ipynb #0d8d2981
+# %% ../nbs/09_probe.ipynb #15d0029e
 class Ridge(ClosedForm):
     "Ridge regression on one-hot labels; the strength that does best on validation."
     name,options = 'ridge',dict(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1., 10.))
@@ -110,7 +110,7 @@ class Ridge(ClosedForm):
         layer.load_state_dict(dict(weight=best[1], bias=best[2]))
         return best[0]
 
-# %% ../nbs/09_probe.ipynb #e9f39b79
+# %% ../nbs/09_probe.ipynb #0aa7de4e
 class Neighbours(nn.Module):
     "The memory of the nearest-neighbour vote: unit features, labels and neighbourhood sizes."
     def __init__(self, dim:int, n_classes:int):
@@ -129,7 +129,7 @@ class Neighbours(nn.Module):
         for name in ('features', 'labels', 'sizes'): setattr(self, name, torch.empty_like(state[prefix+name], device=getattr(self, name).device))
         super()._load_from_state_dict(state, prefix, *args)
 
-# %% ../nbs/09_probe.ipynb #937b50a7
+# %% ../nbs/09_probe.ipynb #b41394eb
 def neighbourhood_sizes(near_labels:torch.Tensor, # int64 [N, k_max], labels of each sample's neighbours, nearest first
                         labels:torch.Tensor, # int64 [N], its own given label
                         n_classes:int, # K
@@ -141,7 +141,7 @@ def neighbourhood_sizes(near_labels:torch.Tensor, # int64 [N, k_max], labels of 
     agrees = counts.argmax(2) == labels[:, None]
     return torch.where(agrees.any(1), agrees.float().argmax(1)+k_min, k_max)
 
-# %% ../nbs/09_probe.ipynb #0cde7d40
+# %% ../nbs/09_probe.ipynb #2a121719
 class WeightedNeighbours(ClosedForm):
     "WANN: nearest neighbours that vote with the reliability of their labels."
     name,options = 'wann',dict(k_min=11, k_max=51)

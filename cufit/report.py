@@ -6,7 +6,7 @@
 __all__ = ['STYLE', 'TITLES', 'selection_table', 'curve_table', 'curve_figure', 'selection_figure', 'sample_figure',
            'confusion_figure', 'page', 'figure_html', 'metrics_table', 'write_report', 'write_comparison']
 
-# %% ../nbs/84_report.ipynb #3876db8a
+# %% ../nbs/84_report.ipynb #45cf0e82
 import base64, html
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from .learner import History
 from .metrics import accuracy, balanced_accuracy, label_precision, label_recall
 from .noise import NoiseRecord
 
-# %% ../nbs/84_report.ipynb #c1b60e33
+# %% ../nbs/84_report.ipynb #58e1b3be
 def selection_table(history:History, # of a run
                     noise:NoiseRecord, # what was done to its training labels
                    )->pd.DataFrame: # one row per epoch and module
@@ -30,19 +30,19 @@ def selection_table(history:History, # of a run
     return pd.DataFrame([dict(epoch=e, module=n, share=float(rows.mean()), label_precision=label_precision(rows, clean), label_recall=label_recall(rows, clean))
                          for e, epoch in enumerate(history.trained) for n, rows in zip(history.modules, epoch)])
 
-# %% ../nbs/84_report.ipynb #62deaf3b
+# %% ../nbs/84_report.ipynb #1456154d
 def curve_table(history:History, # with watched sets 'train' and 'test'
                 noise:NoiseRecord, # of the training labels
                 test_labels:np.ndarray=None, # int [n], clean labels of the watched test set
                )->pd.DataFrame: # one row per epoch
     "Accuracy of the predicting module per epoch: training images against given and against clean labels, and test."
-    rows = [dict(epoch=e, given=accuracy(p[-1], noise.given), clean=accuracy(p[-1], noise.clean)) for e, p in enumerate(history.predictions.get('train', []))]
+    rows = [dict(epoch=e, given=accuracy(p, noise.given), clean=accuracy(p, noise.clean)) for e, p in enumerate(history.predictions.get('train', []))]
     if test_labels is not None:
         k = len(noise.classes)
-        for row, p in zip(rows, history.predictions['test']): row |= dict(test=accuracy(p[-1], test_labels), test_balanced=balanced_accuracy(p[-1], test_labels, k))
+        for row, p in zip(rows, history.predictions['test']): row |= dict(test=accuracy(p, test_labels), test_balanced=balanced_accuracy(p, test_labels, k))
     return pd.DataFrame(rows)
 
-# %% ../nbs/84_report.ipynb #8a9fa742
+# %% ../nbs/84_report.ipynb #fb1434e2
 def curve_figure(table:pd.DataFrame, # from `curve_table`
                  title:str='', # above the picture
                 ): # matplotlib Figure
@@ -58,7 +58,7 @@ def selection_figure(table:pd.DataFrame, # from `selection_table`
     lines = {f'{n} {what.split("_")[1]}': table[table.module == n][what].to_numpy() for n in parts for what in ('label_precision', 'label_recall')}
     return plot.curves(lines, xlabel='epoch', ylabel='share', title=title)
 
-# %% ../nbs/84_report.ipynb #afd8a737
+# %% ../nbs/84_report.ipynb #82d0d186
 def sample_figure(data:ImageSet, # training images with given labels
                   noise:NoiseRecord, # of the same rows
                   n:int=16, # pictures, half of them flipped
@@ -77,7 +77,7 @@ def confusion_figure(labels:np.ndarray, # int [n], clean
     "Confusion matrix with counts."
     return plot.matrix(confusion_matrix(labels, predicted, labels=range(len(classes))), classes, fmt='d', xlabel='predicted', ylabel='clean label', title='Test')
 
-# %% ../nbs/84_report.ipynb #6f093fd2
+# %% ../nbs/84_report.ipynb #fbdcd4b0
 STYLE = '''<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:860px;margin:2rem auto;padding:0 1rem}
 img{max-width:100%;background:#fff;border-radius:4px}table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #8886}
 th:first-child,td:first-child{text-align:left}h2{margin-top:2.2rem}details{margin:1rem 0}</style>'''
@@ -94,7 +94,7 @@ def figure_html(png:bytes, # a PNG file
     "A picture as part of a page."
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
-# %% ../nbs/84_report.ipynb #366ab758
+# %% ../nbs/84_report.ipynb #5183ff51
 def metrics_table(runs:dict, # name -> the dictionary of its metrics.json
                  )->pd.DataFrame: # one row per method, in per cent
     "What one compares: accuracy, balanced accuracy, label precision and recall."
@@ -103,7 +103,7 @@ def metrics_table(runs:dict, # name -> the dictionary of its metrics.json
     table.iloc[:, :4] *= 100
     return table.round(1).rename_axis('method')
 
-# %% ../nbs/84_report.ipynb #47c79019
+# %% ../nbs/84_report.ipynb #a8afea6f
 TITLES = dict(curves='Accuracy over the epochs', selection='What each module was trained on', confusion='Confusion on test', noise='Noise, asked for and realised',
               samples='Training images with given (and true) label', recall='Recall per class')
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from cufit import data
 from cufit.core import generator, numpy_rng, raises
 from cufit.data import (ImageSet, Splits, aptos2019, center_crop, decode, download, epoch_batches, flip_crop, from_arrays, from_csv, from_folder,
-                        from_medmnist, from_npz, from_zip, ham10000, load, quotas, read_image, resized, split_rows, stratified, to_rgb)
+                        from_medmnist, from_zip, ham10000, load, quotas, read_image, resized, split_rows, stratified, to_rgb)
 
 torch.set_num_threads(1)
 REAL = Path(os.environ.get('CUFIT_DATA') or Path(__file__).resolve().parents[1]/'../shared/data')
@@ -104,7 +104,6 @@ def test_display_is_small_even_for_noise():
         assert len(html) < 30_000 and '<class' not in html and '&lt;class 1' in html
 
 def test_splits_refuse():
-    images = lambda n: np.zeros((n, 3, 2, 2), np.uint8)
     make = lambda ids, labels=(0, 1), size=2, classes=('x', 'y'), groups=None: ImageSet(np.zeros((len(ids), 3, size, size), np.uint8), labels, ids, classes, groups)
     a, b, c = make([1, 2]), make([3, 4]), make([5, 6])
     assert [len(s) for s in Splits(a, b, c)] == [2, 2, 2]
@@ -445,6 +444,12 @@ def test_bad_tables(tmp_path, table, row, changes, words):
     csv = write_csv(tmp_path/'t.csv', **changed(table, row, **changes))
     raises(lambda: from_csv(csv, 8), *words, *([] if 'Group' in words[0] else ['t.csv'] if len(words) > 1 else []))
 
+def test_the_listing_is_checked_before_anything_is_decoded(tmp_path, table, monkeypatch):
+    monkeypatch.setattr(data, 'file_bytes', lambda p: pytest.fail(f'{p} was read'))
+    for changes, word in ((dict(patient='p9'), 'Group p9'), (dict(label=''), 'label'), (dict(file='gone'), 'gone'), (dict(split='x'), "'x'")):
+        raises(lambda: from_csv(write_csv(tmp_path/'t.csv', **changed(table, 4, **changes)), 8), word)
+    raises(lambda: from_csv(write_csv(tmp_path/'t.csv', **table), 8, classes=('df', 'mel', 'nv', 'x')), "'x'")
+
 def test_labels_outside_named_classes(tmp_path, table):
     csv = write_csv(tmp_path/'t.csv', **changed(table, 4, label='mell'))
     raises(lambda: from_csv(csv, 8, classes=('df', 'mel', 'nv')), 't.csv, line 6', "'mell'", 'df, mel, nv')
@@ -648,9 +653,15 @@ def test_a_missing_page_and_no_network(site, tmp_path):
 def test_a_downloaded_file_is_verified_on_every_load(site, tmp_path):
     path = download('bloodmnist')
     path.write_bytes(npz_bytes(n=(21, 6, 8)))
-    for read in (lambda: load('bloodmnist', 28), lambda: load(path, 28), lambda: from_npz(path)): raises(read, 'bloodmnist.npz', 'MD5', 'Delete it')
+    for read in (lambda: load('bloodmnist', 28), lambda: load(path, 28), lambda: from_medmnist(path)): raises(read, 'bloodmnist.npz', 'MD5', 'Delete it')
     mine = path.rename(tmp_path/'bloodmnist.npz')   # elsewhere it is the user's own file
-    assert len(from_npz(mine).train) == 21
+    assert len(from_medmnist(mine).train) == 21
+
+def test_another_download_folder_is_verified_too(site, tmp_path):
+    path = download('bloodmnist', folder=tmp_path/'elsewhere')
+    assert len(from_medmnist('bloodmnist', folder=tmp_path/'elsewhere').train) == 20 and left(tmp_path) == []
+    path.write_bytes(npz_bytes(n=(21, 6, 8)))
+    raises(lambda: from_medmnist('bloodmnist', folder=tmp_path/'elsewhere'), 'MD5', str(path))
 
 def test_npz_shapes(tmp_path):
     for kwargs in (dict(flat=True), dict(colour=False), dict(size=64)):

@@ -1,0 +1,144 @@
+"Contracts between the rooms that no single lesson owns."
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cufit.backbone import load_backbone, weights_sha256
+from cufit.cells import cells
+from cufit.core import CufitError
+from cufit.experiment import RunConfig, add_noise, load_splits, train_run
+from cufit.learner import METHODS, Batch, load_method, train_config
+from cufit.noise import corrupt
+import cufit.adapters, cufit.curriculum, cufit.probe  # noqa: E401, F401  they register their methods
+
+CONFIG = train_config(epochs=2, batch_size=16, lr=3e-3)
+OPTIONS = {"linear": {}, "rein": {}, "cufit": {}, "ridge": {}, "wann": {}}
+
+
+@pytest.fixture(scope="module")
+def vit(): return load_backbone()
+
+
+@pytest.fixture(scope="module")
+def sets():
+    s = cells(n_train=64, n_val=24, n_test=24, size=48, seed=0)
+    return corrupt(s.train, "symmetric", 0.4, 0)[0], s.val, s.test
+
+
+def global_state(): return torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_training_leaves_backbone_and_global_generators_alone(name, vit, sets):
+    before, weights = global_state(), weights_sha256(vit.model)
+    method = METHODS[name](vit, sets[0].classes)
+    method.fit(*sets[:2], CONFIG)
+    method.predict(sets[2])
+    after = global_state()
+    assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
+    assert weights_sha256(vit.model) == weights
+    assert all(p.grad is None and not p.requires_grad for p in vit.model.parameters())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_same_seed_same_bits_and_files_keep_them(name, vit, sets, tmp_path):
+    def fitted(seed, folder=None):
+        m = METHODS[name](vit, sets[0].classes, seed)
+        m.fit(*sets[:2], replace(CONFIG, seed=seed), folder)
+        return m.predict_proba(sets[2])
+    first = fitted(0, tmp_path)
+    assert np.array_equal(first, fitted(0))
+    assert np.array_equal(first, load_method(tmp_path).predict_proba(sets[2]))   # finds the backbone by itself
+    assert np.allclose(first.sum(1), 1, atol=1e-5)
+    if name in ("linear", "rein", "cufit"): assert not np.array_equal(first, fitted(1))
+
+
+@pytest.mark.parametrize("name", ["linear", "rein", "cufit"])
+def test_every_trained_parameter_moves_in_a_step(name, vit, sets):
+    "A gradient for each, and after one step no parameter is what it was."
+    from cufit.learner import make_optimizer, train_step
+    m = METHODS[name](vit, sets[0].classes)
+    m.prepare(sets[0], CONFIG)
+    before = {k: v.detach().clone() for k, v in m.modules.named_parameters()}
+    batch = Batch(sets[0], torch.arange(64), vit, torch.Generator().manual_seed(0))
+    batch.__dict__["labels"] = m.logits(batch.x)[list(m.modules)[0]].argmax(1)   # the first module agrees with all: everything is trained
+    train_step(m, batch, make_optimizer(m, CONFIG)[0])
+    still = [k for k, v in m.modules.named_parameters() if torch.equal(v, before[k])]
+    assert not still or (name == "cufit" and all(k.startswith("lam") for k in still))
+
+
+def test_a_method_is_handed_given_labels_only(vit):
+    "The image sets that reach `fit` carry no trace of the truth; validation is noisy unless it is the oracle."
+    config = RunConfig(limit=64)
+    splits = load_splits(config, 48)
+    train, val, record = add_noise(splits, config)
+    assert (train.labels == record.given).all() and (train.labels != record.clean).any() and not hasattr(train, "clean")
+    assert (val.labels != splits.val.labels).any()
+    assert (add_noise(splits, replace(config, clean_val=True))[1].labels == splits.val.labels).all()
+    flips = lambda a, b: (a.labels != b.labels).astype(int)
+    n = min(len(val), len(train))
+    assert (flips(train, splits.train)[:n] != flips(val, splits.val)[:n]).any()   # a seed of its own
+
+
+def test_selection_is_recorded_by_row(vit, sets):
+    "Rows the record names are the rows whose prediction equalled the label, whatever the order of the batches."
+    m = METHODS["cufit"](vit, sets[0].classes)
+    history = m.fit(*sets[:2], replace(CONFIG, epochs=1, lr=1e-9, batch_size=10, flip=False))
+    trained = history.selection[0]
+    z = METHODS["cufit"](vit, sets[0].classes).evaluate(sets[0])   # at this learning rate nothing has moved
+    for module, judge in ((1, "lpm"), (2, "iam")):
+        assert np.array_equal(trained[module], (z[judge].argmax(1).numpy() == sets[0].labels))
+    assert 0 < trained[1].mean() < 1
+
+
+def test_empty_selection_still_steps(vit, sets):
+    "Labels that nobody predicts: no row is handed on, losses are zero, and Adam's weight decay still moves the weights."
+    from cufit.learner import make_optimizer, train_step
+    m = METHODS["cufit"](vit, sets[0].classes)
+    batch = Batch(sets[0], torch.arange(32), vit, torch.Generator().manual_seed(0))
+    z = m.logits(batch.x)
+    order = (z["lpm"].argsort(1)[:, 0], z["iam"].argmax(1))
+    batch.__dict__["labels"] = torch.where(order[0] == order[1], z["lpm"].argsort(1)[:, 1], order[0])
+    before = m.modules["lam"].head.weight.detach().clone()
+    seen = train_step(m, batch, make_optimizer(m, CONFIG)[0])
+    assert not seen["iam"][1].any() and not seen["lam"][1].any()
+    assert seen["iam"][0] == 0 and seen["lam"][0] == 0
+    assert not torch.equal(before, m.modules["lam"].head.weight)
+
+
+def test_run_resumes_to_the_same_metrics(tmp_path, monkeypatch):
+    "A run that dies in its third epoch and is resumed ends with the scores of one that did not."
+    settings = dict(limit=64, epochs=4, lr=3e-3, checkpoint_seconds=0, say=lambda line: None)
+    whole = train_run(tmp_path/"whole", **settings)
+    import cufit.learner as learner
+    real, calls = learner.train_epoch, []
+    def dies(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3: raise KeyboardInterrupt
+        return real(*args, **kwargs)
+    monkeypatch.setattr(learner, "train_epoch", dies)
+    with pytest.raises(KeyboardInterrupt): train_run(tmp_path/"cut", **settings)
+    monkeypatch.setattr(learner, "train_epoch", real)
+    resumed = train_run(tmp_path/"cut", resume=True, **settings)
+    facts = lambda m: {k: v for k, v in m.items() if k not in ("seconds", "cost")}
+    assert facts(whole) == facts(resumed)
+    assert np.array_equal(np.load(tmp_path/"whole"/"selection.npz")["trained"], np.load(tmp_path/"cut"/"selection.npz")["trained"])
+
+
+def test_half_precision_stays_close(vit, sets):
+    "bfloat16 changes probabilities a little and the weights' type not at all."
+    full, half = (METHODS["cufit"](vit, sets[0].classes) for _ in range(2))
+    full.fit(*sets[:2], replace(CONFIG, epochs=1, lr=1e-4)); half.fit(*sets[:2], replace(CONFIG, epochs=1, lr=1e-4, precision="bfloat16"))
+    gap = np.abs(full.predict_proba(sets[2])-half.predict_proba(sets[2])).max()
+    assert 0 < gap < 0.05 and all(p.dtype == torch.float32 for p in half.modules.parameters())
+
+
+def test_hub_without_network_says_what_to_do(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import huggingface_hub.constants as constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CufitError) as e: load_backbone("vit_small_patch14_dinov2.lvd142m")
+    for word in ("hub", "weights=", "pocket_vit", "HF_HOME"): assert word in str(e.value)
