@@ -6,7 +6,7 @@
 __all__ = ['TAPS', 'POCKET', 'POCKET_MEAN', 'POCKET_STD', 'POCKET_FILE', 'POCKET_SHA256', 'FrozenBlock', 'FrozenViT',
            'weights_sha256', 'pocket_vit', 'check_sha256', 'load_backbone']
 
-# %% ../nbs/05_backbone.ipynb #a49968eb
+# %% ../nbs/05_backbone.ipynb #5bf2c048
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 
-from .core import CufitError, array_sha256, file_sha256, global_seed, pick_device, raises
+from .core import CufitError, array_sha256, choose, file_sha256, global_seed, pick_device
 
-# %% ../nbs/05_backbone.ipynb #44010df1
+# %% ../nbs/05_backbone.ipynb #4892bf7e
 class FrozenBlock:
     "One block of a frozen ViT with its parts: `norm1`, `qkv`, `attend`, `add1`, `norm2`, `mlp`, `add2`."
     def __init__(self,
@@ -40,7 +40,7 @@ class FrozenBlock:
     def norm2(self, x): return self.block.norm2(x)
     def mlp(self, x): return self.block.mlp(x)
 
-# %% ../nbs/05_backbone.ipynb #03d3dab1
+# %% ../nbs/05_backbone.ipynb #3c90c70f
 def _linear(layer, x, rows=slice(None), bias=None):
     bias = layer.bias if bias is None else bias
     return F.linear(x, layer.weight[rows], None if bias is None else bias[rows])
@@ -54,7 +54,7 @@ def _projections(attn, x, q_from):
     d = attn.qkv.out_features // 3
     return _linear(attn.qkv, q_from, slice(d), bias), *_linear(attn.qkv, x, slice(d, None), bias).chunk(2, -1)
 
-# %% ../nbs/05_backbone.ipynb #5e368a07
+# %% ../nbs/05_backbone.ipynb #49ce646f
 def _rotate(attn, x, rope):
     "Rotate the patch rows of `x` [B, heads, n, d]; prefix rows, and a class row alone, stay."
     if rope is None or x.shape[2] <= (n := attn.num_prefix_tokens): return x
@@ -69,7 +69,7 @@ def qkv(self:FrozenBlock, x, only_class=False):
     q,k = (_rotate(a, t, self.rope).type_as(v) for t in (a.q_norm(q), a.k_norm(k)))
     return q,k,v
 
-# %% ../nbs/05_backbone.ipynb #2a42b560
+# %% ../nbs/05_backbone.ipynb #87939dc8
 @patch
 def attend(self:FrozenBlock, x, q, k, v):
     "What the attention adds [B, n, D], from the normed tokens `x` (for models with a gate) and q, k, v."
@@ -87,7 +87,7 @@ def add1(self:FrozenBlock, x, y): return x + _scaled(self.block, 1, y)
 @patch
 def add2(self:FrozenBlock, x, y): return x + _scaled(self.block, 2, y)
 
-# %% ../nbs/05_backbone.ipynb #27211ae1
+# %% ../nbs/05_backbone.ipynb #0214a481
 @patch
 def __call__(self:FrozenBlock, x, only_class=False):
     "The tokens after the block, [B, N, D], or the class row alone, [B, 1, D]."
@@ -98,7 +98,7 @@ def __call__(self:FrozenBlock, x, only_class=False):
     x = self.add1(x[:, :1] if only_class else x, self.attend(h, *self.qkv(h, only_class)))
     return self.add2(x, self.mlp(self.norm2(x)))
 
-# %% ../nbs/05_backbone.ipynb #5ed7f946
+# %% ../nbs/05_backbone.ipynb #74bcac55
 class FrozenViT:
     "A frozen timm ViT or EVA tower, shared by every probe and adapter that hangs on it."
     def __init__(self,
@@ -118,7 +118,7 @@ class FrozenViT:
         self.source = dict(name=name, weights=None, img_size=self.img_size)
         self.blocks,self.sha256 = _open_blocks(model, self.prefix),weights_sha256(model)
 
-# %% ../nbs/05_backbone.ipynb #68652274
+# %% ../nbs/05_backbone.ipynb #e8a84681
 @patch
 def to(self:FrozenViT, device):
     "Move weights and constants to `device`; returns itself."
@@ -137,7 +137,7 @@ def device(self:FrozenViT)->torch.device:
     "Where the model is."
     return self.mean.device
 
-# %% ../nbs/05_backbone.ipynb #1fcb576c
+# %% ../nbs/05_backbone.ipynb #60f23c6a
 def _open_blocks(model, prefix):
     "The blocks of `model` in parts, each with its rotary table."
     rope,table = getattr(model, 'rope', None),None
@@ -145,7 +145,7 @@ def _open_blocks(model, prefix):
     mixed = getattr(model, 'rope_mixed', False)   # a table of its own for every block
     return [FrozenBlock(b, i, prefix, table[i] if mixed else table) for i, b in enumerate(model.blocks)]
 
-# %% ../nbs/05_backbone.ipynb #44fa535f
+# %% ../nbs/05_backbone.ipynb #3d210de4
 @patch
 @torch.no_grad()
 def start(self:FrozenViT,
@@ -160,7 +160,7 @@ def start(self:FrozenViT,
     for block in self.blocks[:begin]: x = block(x)
     return x
 
-# %% ../nbs/05_backbone.ipynb #fe4bd8b4
+# %% ../nbs/05_backbone.ipynb #7e5b0394
 @patch
 def finish(self:FrozenViT,
             tokens:torch.Tensor, # tokens that enter block `begin`, [B, N, D]
@@ -175,7 +175,7 @@ def finish(self:FrozenViT,
     if self.has_class_token: return tokens[:, 0]
     return self.model.forward_head(self.model.norm(tokens), pre_logits=True)
 
-# %% ../nbs/05_backbone.ipynb #b6ca87d3
+# %% ../nbs/05_backbone.ipynb #d8060d7b
 @patch
 @torch.no_grad()
 def features(self:FrozenViT, x):
@@ -187,7 +187,7 @@ def norm(self:FrozenViT, features):
     "The final norm on class tokens [B, D]; models without a class token were normed when pooled."
     return self.model.fc_norm(self.model.norm(features)) if self.has_class_token else features
 
-# %% ../nbs/05_backbone.ipynb #c276384f
+# %% ../nbs/05_backbone.ipynb #68d7baf6
 TAPS = ('tokens', 'queries', 'keys', 'values')
 
 @patch
@@ -199,7 +199,7 @@ def tap(self:FrozenViT,
         )->dict: # name -> list of tensors, one per block: tokens [B, N, D] after it; the others [B, heads, N, d] inside it
     "Tokens, queries, keys and values of chosen blocks."
     if bad := [b for b in blocks if b not in range(self.depth)]: raise CufitError(f'{self.name} has blocks 0 to {self.depth-1}; there is no block {bad[0]}.')
-    if bad := [w for w in what if w not in TAPS]: raise CufitError(f'Cannot tap {bad[0]!r}. Valid: {", ".join(TAPS)}.')
+    for w in what: choose(w, TAPS, 'tap')
     out,tokens = {w: [] for w in what},self.start(x)
     for block in self.blocks[:max(blocks)+1]:
         if block.index in blocks and set(what) - {'tokens'}: _keep(block, tokens, out)
@@ -212,7 +212,7 @@ def _keep(block, tokens, out):
     for name, value in zip(TAPS[1:], block.qkv(block.norm1(tokens))):
         if name in out: out[name].append(value)
 
-# %% ../nbs/05_backbone.ipynb #a5506243
+# %% ../nbs/05_backbone.ipynb #ed62f125
 def weights_sha256(model:torch.nn.Module)->str:
     "SHA-256 over the names and float32 values of a model's weights."
     state = sorted(model.state_dict().items())
@@ -224,7 +224,7 @@ def check_frozen(self:FrozenViT):
     if weights_sha256(self.model) != self.sha256: raise CufitError(f'The frozen weights of {self.name} were changed during training. An adapter must not write into the backbone; look for in-place operations on its parameters.')
     if any(p.requires_grad for p in self.model.parameters()): raise CufitError(f'A weight of {self.name} asks for a gradient. Freeze it again with model.requires_grad_(False).')
 
-# %% ../nbs/05_backbone.ipynb #e0dde964
+# %% ../nbs/05_backbone.ipynb #4c718e7d
 @patch
 def gflop(self:FrozenViT,
            begin:int=0, # from this block on; block 0 brings the patch projection
@@ -237,7 +237,7 @@ def gflop(self:FrozenViT,
     patches = 2*self.model.patch_embed.num_patches*self.model.patch_embed.proj.weight.numel() if begin == 0 else 0
     return (cost + patches)/1e9
 
-# %% ../nbs/05_backbone.ipynb #2661b1ed
+# %% ../nbs/05_backbone.ipynb #e465db8d
 POCKET = dict(img_size=48, patch_size=8, embed_dim=192, depth=4, num_heads=3, num_classes=0)
 POCKET_MEAN = POCKET_STD = (0.5, 0.5, 0.5)
 POCKET_FILE,POCKET_SHA256 = 'pocket_vit.safetensors',''
@@ -246,7 +246,7 @@ def pocket_vit(seed:int=0)->VisionTransformer:
     "The pocket ViT's architecture with random weights."
     with global_seed(seed, 'pocket_vit'): return VisionTransformer(**POCKET)
 
-# %% ../nbs/05_backbone.ipynb #79a4a6cf
+# %% ../nbs/05_backbone.ipynb #24859a8f
 def check_sha256(path, # a file
                  sha256:str, # what its SHA-256 should be, in hexadecimal
                 ):
@@ -262,7 +262,7 @@ def _pocket(weights, seed):
     timm.models.load_checkpoint(model, str(path))
     return model
 
-# %% ../nbs/05_backbone.ipynb #b31cc841
+# %% ../nbs/05_backbone.ipynb #af81dd08
 def _timm(name, weights, img_size, seed):
     if name not in timm.list_models() and not timm.is_model(name) and not name.startswith('hf'):
         near = timm.list_models(f'*{name.split("_")[0]}*')[:5]
@@ -272,10 +272,10 @@ def _timm(name, weights, img_size, seed):
         with global_seed(seed, name):
             return timm.create_model(name, pretrained=weights != 'random', num_classes=0, img_size=img_size, pretrained_cfg_overlay=overlay)
     except Exception as e:
-        if overlay: raise CufitError(f'{weights} does not hold weights for {name}: {e}') from e
+        if overlay: raise CufitError(f'{weights} does not hold weights for {name}: {str(e)[:300]} Give a safetensors file of this architecture, or name the backbone it belongs to.') from e
         raise CufitError(f'The weights of {name} could not be fetched from the hub: {type(e).__name__}: {str(e)[:300]} Without network, pass a local safetensors file (weights=...), use the embedded backbone pocket_vit, or copy the hub cache of another machine and set HF_HOME.') from e
 
-# %% ../nbs/05_backbone.ipynb #cb2f465c
+# %% ../nbs/05_backbone.ipynb #c544dd98
 def load_backbone(name:str='pocket_vit', # 'pocket_vit', or any ViT or EVA tower of timm, such as 'vit_small_patch14_dinov2.lvd142m'
                   weights=None, # None: the package or timm's hub; 'random'; or the path of a safetensors file
                   img_size:int=None, # side of the images in pixels; 224 (48 for the pocket ViT) unless given
@@ -285,6 +285,7 @@ def load_backbone(name:str='pocket_vit', # 'pocket_vit', or any ViT or EVA tower
                  )->FrozenViT:
     "A frozen backbone with its position table resampled to `img_size`."
     if weights not in (None, 'random') and not Path(weights).is_file(): raise CufitError(f'There is no weights file {weights}. Give the path of a safetensors file, "random", or nothing for the hub.')
+    if sha256 and weights in (None, 'random'): raise CufitError('sha256 belongs to a weights file, but none was given. Add weights=..., or leave sha256 out.')
     if sha256: check_sha256(weights, sha256)
     if name == 'pocket_vit':
         if img_size not in (None, POCKET['img_size']): raise CufitError(f'The pocket ViT sees {POCKET["img_size"]} px images, not {img_size}. Leave img_size out.')

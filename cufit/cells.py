@@ -7,16 +7,16 @@ __all__ = ['CELL_CLASSES', 'SHAPES', 'SUBSTANCES', 'INGREDIENTS', 'FIELD', 'DYES
            'outline', 'spots', 'beads', 'nucleus', 'granules', 'bubbles', 'body', 'dye_layers', 'red_cells', 'stain',
            'lamp', 'focus', 'photograph', 'draw_chunk', 'check_draw', 'draw_cells', 'cells']
 
-# %% ../nbs/03_cells.ipynb #89043be8
+# %% ../nbs/03_cells.ipynb #d58058b5
 import numpy as np
 
 from .core import CufitError, choose, numpy_rng
 from .data import ImageSet, Splits
 
-# %% ../nbs/03_cells.ipynb #86e9ab60
+# %% ../nbs/03_cells.ipynb #5de70d1d
 CELL_CLASSES = ('basophil', 'eosinophil', 'erythroblast', 'immature granulocyte', 'lymphocyte', 'monocyte', 'neutrophil', 'platelet')
 
-# %% ../nbs/03_cells.ipynb #954c09d0
+# %% ../nbs/03_cells.ipynb #4367f3a7
 SHAPES = dict(    # in the order of CELL_CLASSES
     radius = [(5.0,6.8), (5.3,7.2), (3.7,5.2), (5.8,8.0), (3.8,6.0), (6.0,8.4), (5.2,7.2), (1.2,2.6)], # of the cell, in µm
     ragged = [(.02,.06), (.01,.05), (.01,.05), (.02,.07), (.01,.06), (.03,.10), (.01,.06), (.05,.22)], # how uneven its outline is
@@ -26,19 +26,19 @@ SHAPES = dict(    # in the order of CELL_CLASSES
     bend   = [(.35,.48), (.40,.52), (0,.15), (.15,.38), (0,.10), (.36,.52), (.44,.56), (.2,.4)], # radius of the string's arc, in cell radii
     bridge = [(.05,.25), (.03,.15), (.1,.3), (.1,.3), (.1,.3), (.1,.3), (.03,.15), (.1,.2)]) # how far beads melt together, in cell radii
 
-# %% ../nbs/03_cells.ipynb #2dc1a052
+# %% ../nbs/03_cells.ipynb #a4b37b2a
 SUBSTANCES = dict(    # amounts of dye, from 0 to about 1
     chromatin = [(.1,.4), (.1,.4), (.1,.5), (.1,.5), (0,.35), (.2,.6), (.1,.4), (.1,.4)], # contrast of the clumps in the nucleus
     density   = [(.8,1.1), (.8,1.1), (1.,1.4), (.6,.95), (.85,1.2), (.55,.9), (.8,1.15), (.5,1.)], # of the nucleus
     azure     = [(.05,.35), (.02,.25), (.05,.40), (.10,.45), (.20,.60), (.15,.50), (.02,.25), (.1,.5)], # blue of the cytoplasm
     eosin     = [(.05,.30), (.10,.40), (.10,.45), (.05,.35), (0,.15), (0,.20), (.10,.35), (.05,.3)], # pink of the cytoplasm
     granules  = [(.25,.5), (.35,.65), (0,.05), (.10,.45), (0,.08), (0,.15), (.05,.35), (.2,.5)], # how many
-    grain     = [(1.5,2.4), (1.4,2.2), (1.,2.), (1.,1.6), (1.,2.), (.9,1.4), (.9,1.3), (.9,1.5)], # distance between granules, in µm
+    grain     = [(1.8,2.6), (1.7,2.4), (1.,2.), (1.2,1.8), (1.,2.), (1.,1.5), (1.,1.4), (1.,1.6)], # distance between granules, in µm
     orange    = [(0,.2), (.55,1.), (.2,.8), (0,.3), (.1,.3), (.1,.4), (.3,.7), (0,.3)], # their colour: 0 violet, 1 orange
     cover     = [(.5,1.), (0,.2), (0,0), (0,.35), (0,0), (0,0), (0,0), (1.,1.)], # how far they hide the nucleus
     vacuoles  = [(0,.1), (0,.1), (0,.05), (0,.12), (0,.12), (.05,.35), (0,.1), (0,0)]) # pale bubbles
 
-# %% ../nbs/03_cells.ipynb #d99d0780
+# %% ../nbs/03_cells.ipynb #6d974a7b
 INGREDIENTS = SHAPES | SUBSTANCES
 
 def mix(rng:np.random.Generator, # source of the draw
@@ -53,8 +53,8 @@ def mix(rng:np.random.Generator, # source of the draw
         recipe[name] = np.floor(low + share*(high-low+1)) if name == 'beads' else low + share*(high-low)
     return recipe
 
-# %% ../nbs/03_cells.ipynb #3b213443
-FIELD = 20.    # width of a picture in µm; a red cell has 7
+# %% ../nbs/03_cells.ipynb #bc18978d
+FIELD = 18.    # width of a picture in µm; a red cell has 7
 
 def column(values)->np.ndarray: # float32 [N, 1, 1]
     "One number a cell, ready to meet [N, size, size]."
@@ -65,14 +65,14 @@ def plane(size:int)->tuple: # x and y, float32 [size, size]
     at = (((np.arange(size)+.5)/size - .5)*FIELD).astype(np.float32)
     return tuple(np.meshgrid(at, at))
 
-# %% ../nbs/03_cells.ipynb #f505481e
+# %% ../nbs/03_cells.ipynb #bc286c8e
 def inside(distance:np.ndarray, # in µm, negative inside
            soft:float, # width of the edge in µm
           )->np.ndarray: # from 0 to 1
     "How far each pixel lies inside a shape."
     return np.clip(.5 - distance/soft, 0, 1)
 
-# %% ../nbs/03_cells.ipynb #45e05996
+# %% ../nbs/03_cells.ipynb #5976357e
 def outline(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each shape, [N, size, size]
             radius, ragged, # [N] µm, and [N] shares of the radius
             waves=(2, 3, 4, 5), # swellings around the circle
@@ -84,7 +84,7 @@ def outline(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each shape
         edge += column(height)*np.cos(k*angle + column(turn))
     return np.hypot(x, y) - column(radius)*edge
 
-# %% ../nbs/03_cells.ipynb #3073bc05
+# %% ../nbs/03_cells.ipynb #38a58048
 def spots(rng, x:np.ndarray, y:np.ndarray, # places in µm, [size, size] or [N, size, size]
           length, # [N] µm from peak to peak, about
           waves:int=14, # how many are added
@@ -99,7 +99,7 @@ def spots(rng, x:np.ndarray, y:np.ndarray, # places in µm, [size, size] or [N, 
         total += column(h)*np.cos(column(q*np.cos(t))*x + column(q*np.sin(t))*y + column(p))
     return total
 
-# %% ../nbs/03_cells.ipynb #8bda8ade
+# %% ../nbs/03_cells.ipynb #50e5e919
 def beads(rng, recipe:dict)->list: # of five (x, y, radius), each [N], in µm
     "Where the beads of each nucleus lie; the string is turned at random and drawn towards the centre."
     size, n = recipe['radius'], len(recipe['radius'])
@@ -112,7 +112,7 @@ def beads(rng, recipe:dict)->list: # of five (x, y, radius), each [N], in µm
                        size*recipe['bead']*(1 + rng.normal(0, .10, n))))
     return places
 
-# %% ../nbs/03_cells.ipynb #f419b2a3
+# %% ../nbs/03_cells.ipynb #10060716
 def nucleus(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each cell
             recipe:dict, # as mixed
            )->np.ndarray: # float32 [N, size, size], µm
@@ -123,7 +123,7 @@ def nucleus(rng, x:np.ndarray, y:np.ndarray, # µm from the centre of each cell
         total = total + (column(recipe['beads']) > i)*np.exp(np.clip(-distance/k, -40, 40))
     return np.where(total > 0, -k*np.log(np.maximum(total, 1e-30)), 99).astype(np.float32)
 
-# %% ../nbs/03_cells.ipynb #35064f47
+# %% ../nbs/03_cells.ipynb #0b7b3f97
 def granules(rng, x, y, recipe:dict, room:np.ndarray)->np.ndarray: # [N, size, size], 0 to 1
     "Granules inside `room`, the share of each pixel where they may lie."
     level = np.clip(1.9 - 2.2*recipe['granules'], .4, 2)
@@ -135,16 +135,16 @@ def bubbles(rng, x, y, recipe:dict, room:np.ndarray)->np.ndarray: # [N, size, si
     peaks = spots(rng, x, y, rng.uniform(2, 3, len(room)))
     return inside(column(2.3 - 3*recipe['vacuoles']) - peaks, .5)*column(recipe['vacuoles'] > .03)*room
 
-# %% ../nbs/03_cells.ipynb #2d6d8906
+# %% ../nbs/03_cells.ipynb #a6e4b517
 def body(rng, recipe:dict, size:int)->tuple: # x and y from the cell's centre, cell and nucleus from 0 to 1
     "Outline and nucleus of each cell."
     (x, y), n = plane(size), len(recipe['radius'])
-    dx, dy = rng.normal(0, 1, (2, n))
+    dx, dy = rng.normal(0, .7, (2, n))
     x, y, soft = x - column(dx), y - column(dy), max(.35, 1.2*FIELD/size)
     edge = outline(rng, x, y, recipe['radius'], recipe['ragged'])
     return x, y, inside(edge, soft), inside(nucleus(rng, x, y, recipe), soft)*inside(edge + .2, soft)
 
-# %% ../nbs/03_cells.ipynb #0f936cfb
+# %% ../nbs/03_cells.ipynb #a2ab06a6
 def dye_layers(rng, recipe:dict, # as mixed
                size:int, # pixels a side
               )->dict: # 'cell' and each dye -> float32 [N, size, size]
@@ -158,7 +158,7 @@ def dye_layers(rng, recipe:dict, # as mixed
                 violet=.95*core*clumps*column(recipe['density']) + .75*grains*column(1-recipe['orange']),
                 orange=.8*grains*column(recipe['orange']))
 
-# %% ../nbs/03_cells.ipynb #cd0f37f3
+# %% ../nbs/03_cells.ipynb #44833640
 def red_cells(rng, size:int, n:int, # pixels a side, number of images
              )->np.ndarray: # float32 [n, size, size]
     "Eosin of the red cells around each cell."
@@ -170,7 +170,7 @@ def red_cells(rng, size:int, n:int, # pixels a side, number of images
         total = np.maximum(total, inside(edge, .5)*(1-pale)*column(crowd > i))
     return total
 
-# %% ../nbs/03_cells.ipynb #c4476743
+# %% ../nbs/03_cells.ipynb #40a61ea4
 DYES = dict(azure=(.85, .50, .12), eosin=(.06, .62, .42), violet=(1.05, 1.45, .55), orange=(.15, .85, .95))
 
 def stain(rng, layers:dict)->np.ndarray: # float32 [N, 3, size, size]
@@ -181,7 +181,7 @@ def stain(rng, layers:dict)->np.ndarray: # float32 [N, 3, size, size]
         total = total + shade.astype(np.float32)[:, :, None, None]*layers[name][:, None]
     return total*rng.uniform(.65, 1.25, n).astype(np.float32)[:, None, None, None]
 
-# %% ../nbs/03_cells.ipynb #52b6c08d
+# %% ../nbs/03_cells.ipynb #40248109
 def lamp(rng, size:int, n:int)->np.ndarray: # float32 [n, 3, size, size]
     "Light that falls on each slide."
     x, y = plane(size)
@@ -191,7 +191,7 @@ def lamp(rng, size:int, n:int)->np.ndarray: # float32 [n, 3, size, size]
     colour = rng.uniform(.62, 1, (n, 1))*np.exp(rng.normal(0, .07, (n, 3)))
     return colour.astype(np.float32)[:, :, None, None]*(slope*clouds)[:, None]
 
-# %% ../nbs/03_cells.ipynb #9e32390a
+# %% ../nbs/03_cells.ipynb #6ecb1e66
 def focus(images:np.ndarray, # float32 [N, 3, size, size]
           blur:np.ndarray, # [N] standard deviation in pixels
          )->np.ndarray: # float32 [N, 3, size, size]
@@ -201,7 +201,7 @@ def focus(images:np.ndarray, # float32 [N, 3, size, size]
     keep = np.exp(-2*np.pi**2*column(blur)**2*(fy**2 + fx**2).astype(np.float32))
     return np.fft.irfft2(np.fft.rfft2(images)*keep[:, None], s=(size, size)).astype(np.float32)
 
-# %% ../nbs/03_cells.ipynb #e494b6f7
+# %% ../nbs/03_cells.ipynb #ec2c17b7
 def photograph(rng, layers:dict)->np.ndarray: # uint8 [N, 3, size, size]
     "Pictures of drawn cells, each with neighbours, stain, lamp and focus of its own."
     n, size = layers['cell'].shape[:2]
@@ -212,7 +212,7 @@ def photograph(rng, layers:dict)->np.ndarray: # uint8 [N, 3, size, size]
     light += grain*rng.standard_normal(light.shape, dtype=np.float32)
     return (np.clip(light, 0, 1)*255 + .5).astype(np.uint8)
 
-# %% ../nbs/03_cells.ipynb #43e323ab
+# %% ../nbs/03_cells.ipynb #ef51ba68
 CHUNK = 64    # cells drawn together
 
 def draw_chunk(rng:np.random.Generator, # source of the chunk
@@ -223,7 +223,7 @@ def draw_chunk(rng:np.random.Generator, # source of the chunk
     labels = rng.permutation(np.arange(CHUNK) % len(columns))
     return photograph(rng, dye_layers(rng, mix(rng, columns[labels]), size)), labels
 
-# %% ../nbs/03_cells.ipynb #ccb8ba8c
+# %% ../nbs/03_cells.ipynb #0920a5cb
 def check_draw(n, size):
     "Refuse a number or a size of pictures that cannot be drawn."
     if n < 1: raise CufitError(f'Asked for {n} cells; expected at least 1.')
@@ -242,7 +242,7 @@ def draw_cells(n:int, # how many
     images, labels = map(np.concatenate, zip(*chunks))
     return images[:n], labels[:n].astype(np.int64)
 
-# %% ../nbs/03_cells.ipynb #096e2f24
+# %% ../nbs/03_cells.ipynb #68b2452a
 def cells(n_train:int=500, n_val:int=200, n_test:int=1000, # cells in each split
           size:int=48, # pixels a side
           seed:int=0, # of the draw

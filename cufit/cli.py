@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['app', 'Text', 'Number', 'option', 'train', 'evaluate', 'demo', 'data', 'main']
 
-# %% ../nbs/90_cli.ipynb #63600ef7
+# %% ../nbs/90_cli.ipynb #a714143c
 import json, sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-# %% ../nbs/90_cli.ipynb #50f3eb83
+# %% ../nbs/90_cli.ipynb #5dff06b9
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help='Train a good classifier on a frozen vision foundation model although part of the labels is wrong.')
 
 def option(text, **kwargs): return typer.Option(help=text, **kwargs)
 
-# %% ../nbs/90_cli.ipynb #b29effe4
+# %% ../nbs/90_cli.ipynb #b5aabbd5
 Text,Number = Optional[str],Optional[int]
 
 @app.command(epilog='Example: cufit train --data cells --method cufit --noise 0.4 --epochs 60 --lr 3e-3 --out runs/first')
@@ -58,7 +58,7 @@ def train(out:Annotated[Path, option('run folder to write')],
     print(metrics_table({method: metrics}).to_string(na_rep='-'))
     print(f'Run folder: {out} (open {out}/report.html)')
 
-# %% ../nbs/90_cli.ipynb #8066135c
+# %% ../nbs/90_cli.ipynb #f7c364f9
 @app.command(epilog='Example: cufit evaluate runs/first --data cells --split test')
 def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished run')],
              data:Annotated[Text, option('data to score; that of the run unless given')]=None,
@@ -72,7 +72,7 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
     from cufit.experiment import evaluate_run
     print(json.dumps(evaluate_run(run, data, split, device, image=image, label=label, split_column=split_column, group=group), indent=2))
 
-# %% ../nbs/90_cli.ipynb #1c30fa9e
+# %% ../nbs/90_cli.ipynb #ea62071d
 @app.command(epilog='Example: cufit demo --out runs/demo')
 def demo(out:Annotated[Path, option('folder to write; a new one is numbered if it exists')]=Path('runs/demo'),
          seed:Annotated[int, option('seed of cells, noise and training')]=0,
@@ -84,14 +84,14 @@ def demo(out:Annotated[Path, option('folder to write; a new one is numbered if i
     print(metrics_table(runs).drop(columns='seconds').to_string(na_rep='-'))
     print(f'Run folder: {folder} (open {folder}/report.html)')
 
-# %% ../nbs/90_cli.ipynb #3abdd66f
+# %% ../nbs/90_cli.ipynb #815fd26d
 @app.command(epilog='Example: cufit data bloodmnist')
 def data(name:Annotated[Text, typer.Argument(help='one data set; all of them unless given')]=None):
     "What data is known: where it comes from, its licence, how to get it."
     from cufit.experiment import known_data
     print(known_data(name))
 
-# %% ../nbs/90_cli.ipynb #30503f0d
+# %% ../nbs/90_cli.ipynb #c73f2cca
 def main():
     "The command `cufit`."
     from cufit.core import CufitError

@@ -7,7 +7,7 @@ __all__ = ['PRECISIONS', 'CufitError', 'choose', 'raises', 'stream_seed', 'gener
            'autocast', 'atomic', 'write_json', 'read_json', 'file_sha256', 'array_sha256', 'save_tensors',
            'load_tensors', 'progress']
 
-# %% ../nbs/00_core.ipynb #48f8f8d0
+# %% ../nbs/00_core.ipynb #bd59d9ee
 import difflib, hashlib, json, os, random, tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-# %% ../nbs/00_core.ipynb #322dc789
+# %% ../nbs/00_core.ipynb #fae0b6d5
 class CufitError(ValueError):
     "What was found, what was expected, and what to do about it."
 
-# %% ../nbs/00_core.ipynb #60531154
+# %% ../nbs/00_core.ipynb #427e3729
 def choose(name:str, # what the user typed
            choices, # the names that exist
            what:str='name', # what kind of name it is, for the message
@@ -34,7 +34,7 @@ def choose(name:str, # what the user typed
     hint = f' Did you mean {near[0]!r}?' if near else ''
     raise CufitError(f'Unknown {what} {name!r}.{hint} Valid: {", ".join(choices)}.')
 
-# %% ../nbs/00_core.ipynb #3e231bbb
+# %% ../nbs/00_core.ipynb #1196a750
 def raises(fn, # called without arguments; has to raise a `CufitError`
            *words:str, # each has to stand in the message
           )->str: # the message
@@ -46,7 +46,7 @@ def raises(fn, # called without arguments; has to raise a `CufitError`
         return str(e)
     raise AssertionError('expected a CufitError, but nothing was raised')
 
-# %% ../nbs/00_core.ipynb #7099eb1d
+# %% ../nbs/00_core.ipynb #1c347d87
 def stream_seed(seed:int, # the seed of the run
                 *stream, # names or numbers that tell one purpose from another
                )->int: # a seed in [0, 2**63)
@@ -62,7 +62,7 @@ def numpy_rng(seed:int, *stream)->np.random.Generator:
     "A NumPy generator for one named stream of a run."
     return np.random.default_rng(stream_seed(seed, *stream))
 
-# %% ../nbs/00_core.ipynb #dfc3cb67
+# %% ../nbs/00_core.ipynb #8d0adcb7
 @contextmanager
 def global_seed(seed:int, *stream):
     "Seed torch, NumPy and `random` globally inside the block, and restore all three after it."
@@ -73,7 +73,7 @@ def global_seed(seed:int, *stream):
         try: yield
         finally: np.random.set_state(kept_np); random.setstate(kept_py)
 
-# %% ../nbs/00_core.ipynb #b824faa2
+# %% ../nbs/00_core.ipynb #ba83aa7a
 def pick_device(name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
                )->torch.device: # a device that exists on this machine
     "The named device, or the best one there is: CUDA, then MPS, then the CPU."
@@ -83,7 +83,7 @@ def pick_device(name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
     if not have[kind]: raise CufitError(f'Device {name!r} was asked for, but PyTorch finds none here. Use --device cpu, or install a PyTorch build for it.')
     return torch.device(name)
 
-# %% ../nbs/00_core.ipynb #0e74580e
+# %% ../nbs/00_core.ipynb #aed803a5
 PRECISIONS = ('float32', 'bfloat16')
 
 def autocast(device:torch.device, # where the model runs
@@ -93,7 +93,7 @@ def autocast(device:torch.device, # where the model runs
     choose(precision, PRECISIONS, 'precision')
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == 'bfloat16')
 
-# %% ../nbs/00_core.ipynb #1b0ca0b9
+# %% ../nbs/00_core.ipynb #de5af7b4
 @contextmanager
 def atomic(path):
     "Yield a temporary path beside `path`; it replaces `path` if the block succeeds and vanishes if it fails."
@@ -115,7 +115,7 @@ def read_json(path):
     "Read a JSON file."
     return json.loads(Path(path).read_text())
 
-# %% ../nbs/00_core.ipynb #451d3555
+# %% ../nbs/00_core.ipynb #726fc0cd
 def file_sha256(path)->str:
     "SHA-256 of a file, in hexadecimal."
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
@@ -128,7 +128,7 @@ def array_sha256(*arrays)->str:
         h.update(f'{a.dtype.str}{a.shape}'.encode()); h.update(np.ascontiguousarray(a).data)
     return h.hexdigest()
 
-# %% ../nbs/00_core.ipynb #8ef98698
+# %% ../nbs/00_core.ipynb #a8d1e6c1
 def save_tensors(path, tensors:dict, # name -> tensor
                  **header, # JSON-able facts
                 ):
@@ -142,7 +142,7 @@ def load_tensors(path): # (dict of tensors, header)
         with safe_open(str(path), 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()},json.loads((f.metadata() or {}).get('cufit', '{}'))
     except SafetensorError as e: raise CufitError(f'{path} is not a whole safetensors file: {e}. Make or fetch it again.') from e
 
-# %% ../nbs/00_core.ipynb #09e12ee4
+# %% ../nbs/00_core.ipynb #934c3f2a
 def progress(iterable, # what to walk through
              desc:str='', # what is being done
              total:int=None, # number of steps, where `iterable` has no length

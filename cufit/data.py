@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['SPLITS', 'FORMATS', 'SPLIT_NAMES', 'FRACTIONS', 'SUFFIXES', 'LITTER', 'KNOWN_COLUMNS', 'HAM_TABLES', 'APTOS_CLASSES',
            'check_classes', 'read_only', 'check_images', 'check_labels', 'check_names', 'first_repeat', 'ImageSet',
-           'patch_to', 'row_index', 'thumbnails', 'check_disjoint', 'check_present', 'Splits', 'quotas', 'stratified',
-           'split_rows', 'to_rgb', 'square', 'read_image', 'decode', 'Listing', 'class_names', 'encode_labels',
-           'encode_splits', 'check_rows', 'make_listing', 'plan_rows', 'check_plan', 'limit_rows', 'channels_first',
-           'resized', 'assemble', 'from_arrays', 'visible', 'class_files', 'class_folders', 'path_groups',
-           'list_folder', 'read_listing', 'file_bytes', 'from_folder', 'read_table', 'find_column', 'resolve',
-           'file_finder', 'list_table', 'from_csv', 'find_labels', 'from_zip', 'ham10000', 'aptos2019', 'data_home',
-           'medmnist_info', 'medmnist_file', 'check_md5', 'copy_url', 'download', 'npz_labels', 'npz_arrays',
-           'npz_images', 'known_medmnist', 'check_official', 'read_npz', 'from_medmnist', 'folder_reader',
-           'pick_reader', 'load', 'epoch_batches', 'check_batch', 'center_crop', 'flip_crop']
+           'row_index', 'thumbnails', 'check_disjoint', 'check_present', 'Splits', 'quotas', 'stratified', 'split_rows',
+           'to_rgb', 'square', 'read_image', 'decode', 'Listing', 'class_names', 'encode_labels', 'encode_splits',
+           'check_rows', 'make_listing', 'plan_rows', 'check_plan', 'limit_rows', 'channels_first', 'resized',
+           'assemble', 'from_arrays', 'visible', 'class_files', 'class_folders', 'path_groups', 'list_folder',
+           'read_listing', 'file_bytes', 'from_folder', 'read_table', 'find_column', 'resolve', 'file_finder',
+           'list_table', 'from_csv', 'find_labels', 'from_zip', 'ham10000', 'aptos2019', 'data_home', 'medmnist_info',
+           'medmnist_file', 'check_md5', 'copy_url', 'download', 'npz_labels', 'npz_arrays', 'npz_images',
+           'known_medmnist', 'check_official', 'read_npz', 'from_medmnist', 'folder_reader', 'pick_reader', 'load',
+           'epoch_batches', 'check_batch', 'center_crop', 'flip_crop']
 
-# %% ../nbs/02_data.ipynb #7a2fa9ee
+# %% ../nbs/02_data.ipynb #31b8eb7b
 import base64, functools, hashlib, http.client, inspect, io, os, re, urllib.request, zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,11 +25,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch_to
 from PIL import Image, ImageFile, ImageOps
 
 from .core import CufitError, atomic, choose, numpy_rng, progress
 
-# %% ../nbs/02_data.ipynb #4b3e3754
+# %% ../nbs/02_data.ipynb #d888b9ae
 def check_classes(classes)->tuple: # K names
     "`classes` as a tuple of strings, if there are at least two and none stands twice."
     names = tuple(map(str, classes))
@@ -38,7 +39,7 @@ def check_classes(classes)->tuple: # K names
     if twice: raise CufitError(f'Class {twice[0]!r} stands twice in {names}. Give each class a name of its own.')
     return names
 
-# %% ../nbs/02_data.ipynb #8940b26b
+# %% ../nbs/02_data.ipynb #4d9c81e9
 def read_only(values:np.ndarray)->np.ndarray:
     "A view of `values` that cannot be written through; nothing is copied."
     view = values.view()
@@ -52,7 +53,7 @@ def check_images(images:np.ndarray)->np.ndarray:
         raise CufitError(f'Images are {found}; expected a NumPy array uint8 [N, 3, H, W]. `from_arrays` takes grey and channel-last images too; multiply floats in 0..1 by 255 and cast.')
     return read_only(images)
 
-# %% ../nbs/02_data.ipynb #9b1f90f2
+# %% ../nbs/02_data.ipynb #a7bf9d4d
 def check_labels(labels:np.ndarray, # [N] whole numbers
                  n:int, # number of images
                  classes:tuple, # K names
@@ -65,7 +66,7 @@ def check_labels(labels:np.ndarray, # [N] whole numbers
     if len(bad): raise CufitError(f'Row {bad[0]} has label {labels[bad[0]]}, but labels go from 0 to {len(classes)-1} ({", ".join(classes)}). Correct the label or name all classes.')
     return read_only(labels.astype(np.int64))
 
-# %% ../nbs/02_data.ipynb #ef598da3
+# %% ../nbs/02_data.ipynb #cf79af5c
 def check_names(values, # [N] strings or whole numbers
                 n:int, # number of images
                 what:str, # 'id' or 'group', for messages
@@ -82,7 +83,7 @@ def first_repeat(values:np.ndarray)->tuple: # (first row, second row), or None
     again = np.flatnonzero(pd.Series(values).duplicated().to_numpy())
     return (int(np.flatnonzero(values == values[again[0]])[0]), int(again[0])) if len(again) else None
 
-# %% ../nbs/02_data.ipynb #b7403d3b
+# %% ../nbs/02_data.ipynb #97c2517d
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
     "Images, labels and ids, row by row; immutable, and checked when it is made."
@@ -104,12 +105,7 @@ class ImageSet:
 
     def __len__(self): return len(self.images)
 
-# %% ../nbs/02_data.ipynb #1e065fc7
-def patch_to(cls):
-    "Decorator: make the function a method of `cls`."
-    return lambda f: setattr(cls, f.__name__, f) or f
-
-# %% ../nbs/02_data.ipynb #a9a17e86
+# %% ../nbs/02_data.ipynb #3b3f426d
 def row_index(index, # whole numbers, a slice, or a mask bool [n]
               n:int, # number of rows
              )->np.ndarray: # int64 row numbers
@@ -123,7 +119,7 @@ def row_index(index, # whole numbers, a slice, or a mask bool [n]
     if len(bad): raise CufitError(f'There is no row {bad[0]}: rows go from 0 to {n-1}.')
     return index.astype(np.int64)
 
-# %% ../nbs/02_data.ipynb #3446371a
+# %% ../nbs/02_data.ipynb #880f459e
 @patch_to(ImageSet)
 def subset(self, index)->ImageSet: # row numbers, a slice or a mask
     "The named rows as an `ImageSet` of their own; ids and groups come along."
@@ -141,7 +137,7 @@ def counts(self)->np.ndarray: # int64 [K]
     "Number of images of each class."
     return np.bincount(self.labels, minlength=len(self.classes))
 
-# %% ../nbs/02_data.ipynb #18deb1eb
+# %% ../nbs/02_data.ipynb #02c0c089
 def thumbnails(s:ImageSet, # at least one image
                width:int=448, # pixels of the whole strip, at most
               )->bytes: # a PNG of at most 64 colours
@@ -155,7 +151,7 @@ def thumbnails(s:ImageSet, # at least one image
     strip.quantize(64).save(buffer, 'PNG')
     return buffer.getvalue()
 
-# %% ../nbs/02_data.ipynb #925487ae
+# %% ../nbs/02_data.ipynb #6e2ba6ba
 @patch_to(ImageSet)
 def __repr__(self)->str:
     shape = 'x'.join(map(str, self.images.shape[1:]))
@@ -170,7 +166,7 @@ def _repr_html_(self)->str:
     return (f'<p>{escape(repr(self))}</p><table style="table-layout:fixed;width:{80*k}px"><tr><td colspan="{k}" style="padding:0">'
             f'<img alt="one image of each class" style="width:100%" src="data:image/png;base64,{png}"></td></tr><tr>{row}</tr></table>')
 
-# %% ../nbs/02_data.ipynb #099ef214
+# %% ../nbs/02_data.ipynb #281dd5ad
 SPLITS = ('train', 'val', 'test')
 
 def check_disjoint(sets:dict, # split -> (values, ids), both [N]
@@ -186,7 +182,7 @@ def check_disjoint(sets:dict, # split -> (values, ids), both [N]
                              f'Put each {what} in one split, or give no splits: cufit then makes them by class and group.')
         first.update({v: (split, i) for v, i in seen.items()})
 
-# %% ../nbs/02_data.ipynb #da6a7e55
+# %% ../nbs/02_data.ipynb #10577f38
 def check_present(labels:np.ndarray, # [N] int64, of the training set
                   classes:tuple, # K names
                  ):
@@ -194,7 +190,7 @@ def check_present(labels:np.ndarray, # [N] int64, of the training set
     absent = np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)
     if len(absent): raise CufitError(f'Class {classes[absent[0]]!r} has no image in train, so no model could learn it. Add images of it, or leave it out of `classes`.')
 
-# %% ../nbs/02_data.ipynb #d7dc7075
+# %% ../nbs/02_data.ipynb #4ae2a946
 @dataclass(frozen=True, eq=False, repr=False)
 class Splits:
     "Train, validation and test images that share classes and shape, but no id and no group."
@@ -214,7 +210,7 @@ class Splits:
     def items(self): return [(name, getattr(self, name)) for name in SPLITS]
     def __iter__(self): return iter((self.train, self.val, self.test))
 
-# %% ../nbs/02_data.ipynb #aa3573eb
+# %% ../nbs/02_data.ipynb #2711942b
 @patch_to(Splits)
 def table(self)->pd.DataFrame: # a row a class, a column a split
     "Number of images of each class in each split."
@@ -228,7 +224,7 @@ def __repr__(self)->str: return 'Splits(' + ', '.join(f'{n}={s!r}' for n, s in s
 @patch_to(Splits)
 def _repr_html_(self)->str: return self.table().to_html()
 
-# %% ../nbs/02_data.ipynb #bbf6d6e5
+# %% ../nbs/02_data.ipynb #a32ce6a9
 def quotas(counts:np.ndarray, # [K] rows that each class has
            n:int, # rows wanted, at most their sum
           )->np.ndarray: # [K] rows to take, summing to n
@@ -239,7 +235,7 @@ def quotas(counts:np.ndarray, # [K] rows that each class has
     while take.sum() > n: take[np.argmax(np.where(take > 1, take-share, -np.inf))] -= 1
     return take
 
-# %% ../nbs/02_data.ipynb #9277a13c
+# %% ../nbs/02_data.ipynb #cc164519
 def stratified(labels:np.ndarray, # [N] int64
                n:int, # rows wanted
                rng:np.random.Generator, # draws the rows
@@ -250,7 +246,7 @@ def stratified(labels:np.ndarray, # [N] int64
     take = quotas(np.array([len(r) for r in rows]), n)
     return np.sort(np.concatenate([rng.choice(r, t, replace=False) for r, t in zip(rows, take)]))
 
-# %% ../nbs/02_data.ipynb #09e819bf
+# %% ../nbs/02_data.ipynb #17f633c6
 def split_rows(labels:np.ndarray, # [N] int64
                groups:np.ndarray, # [N] names that must stay together, or None
                fractions:tuple, # one for each part; they sum to 1
@@ -270,7 +266,7 @@ def split_rows(labels:np.ndarray, # [N] int64
         lack[part[g]] -= content[g]
     return [np.flatnonzero(part[group] == p) for p in range(len(fractions))]
 
-# %% ../nbs/02_data.ipynb #e4c66a44
+# %% ../nbs/02_data.ipynb #f8d7bc67
 def to_rgb(image:Image.Image)->Image.Image: # mode RGB, 8 bit
     "Any picture as 8-bit RGB: 16-bit grey scaled from its full range, transparency on black, turned as EXIF says."
     deep = image.mode.startswith('I;16') or (image.mode == 'I' and image.format == 'PNG')
@@ -285,7 +281,7 @@ def to_rgb(image:Image.Image)->Image.Image: # mode RGB, 8 bit
         image = Image.alpha_composite(Image.new('RGBA', image.size, (0, 0, 0, 255)), image)
     return image.convert('RGB')
 
-# %% ../nbs/02_data.ipynb #2fc6c200
+# %% ../nbs/02_data.ipynb #7c6e12fb
 def square(image:Image.Image, # RGB, any shape
            size:int, # pixels a side
           )->np.ndarray: # uint8 [3, size, size]
@@ -293,7 +289,7 @@ def square(image:Image.Image, # RGB, any shape
     if image.size != (size, size): image = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1)
 
-# %% ../nbs/02_data.ipynb #243c831d
+# %% ../nbs/02_data.ipynb #f9eb5719
 FORMATS = ('JPEG', 'PNG', 'TIFF', 'BMP', 'GIF', 'WEBP', 'PPM', 'JPEG2000')
 
 def read_image(fetch, # called with `name`, gives the bytes of the file
@@ -310,7 +306,7 @@ def read_image(fetch, # called with `name`, gives the bytes of the file
         why = f'it is not an image ({", ".join(FORMATS)})' if isinstance(e, Image.UnidentifiedImageError) else str(e) or type(e).__name__
         raise CufitError(f'{name} cannot be used: {why}. Replace the file or take its row out of the listing; no other image is put in its place.') from e
 
-# %% ../nbs/02_data.ipynb #f845f800
+# %% ../nbs/02_data.ipynb #a118bcd8
 def decode(n:int, # number of images
            image, # called with 0..n-1, gives an RGB `PIL.Image`
            size:int, # pixels a side
@@ -326,7 +322,7 @@ def decode(n:int, # number of images
         for _ in progress(pool.map(one, range(n)), 'reading images', total=n): pass
     return out
 
-# %% ../nbs/02_data.ipynb #2c94a532
+# %% ../nbs/02_data.ipynb #b5d36e49
 @dataclass(frozen=True)
 class Listing:
     "What a source holds, before anything is decoded."
@@ -337,7 +333,7 @@ class Listing:
     def column(self, name): return self.table[name].to_numpy() if name in self.table else None
     def _repr_html_(self): return f'<p>{escape(self.origin)}: {len(self.table)} images, classes {escape(", ".join(self.classes))}</p>' + self.table.head().to_html()
 
-# %% ../nbs/02_data.ipynb #8324c8aa
+# %% ../nbs/02_data.ipynb #1ff06027
 def class_names(values)->tuple: # sorted by name, or by number if all are whole numbers
     "The distinct values, sorted."
     names = set(map(str, values))
@@ -358,7 +354,7 @@ def encode_labels(values, # [N] names or whole numbers
         raise CufitError(f'{origin}, {where[bad]}: the label is {values[bad]!r}, which is not one of the classes {", ".join(number)}. Correct it, or name all classes.')
     return np.array([number[v] for v in values], np.int64), names
 
-# %% ../nbs/02_data.ipynb #5d13cdf0
+# %% ../nbs/02_data.ipynb #6ccbe737
 SPLIT_NAMES = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
 
 def encode_splits(values, # [N] names
@@ -372,7 +368,7 @@ def encode_splits(values, # [N] names
         raise CufitError(f'{origin}, {where[bad]}: the split is {values[bad]!r}; expected train, val or test. Correct it, or give no splits: cufit then makes them.')
     return found
 
-# %% ../nbs/02_data.ipynb #9fe2bfa3
+# %% ../nbs/02_data.ipynb #12c86a87
 def check_rows(column, # [N]
                name:str, # 'id', 'file', 'label' or 'group'
                where, # [N] line or file of each row
@@ -384,7 +380,7 @@ def check_rows(column, # [N]
     pair = first_repeat(np.asarray(column)) if name in ('id', 'file') else None
     if pair: raise CufitError(f'{origin}: {where[pair[0]]} and {where[pair[1]]} name the same {name} {column[pair[0]]}. Every image needs one row, and an id of its own.')
 
-# %% ../nbs/02_data.ipynb #d6072e3d
+# %% ../nbs/02_data.ipynb #c70743fc
 def make_listing(ids, # [N] names, each once
                  values, # [N] label names or whole numbers
                  where, # [N] line or file of each row, for messages
@@ -399,7 +395,7 @@ def make_listing(ids, # [N] names, each once
     if 'split' in columns: columns['split'] = encode_splits(columns['split'], where, origin)
     return Listing(pd.DataFrame(dict(**columns, where=where)), classes, origin)
 
-# %% ../nbs/02_data.ipynb #3ae60b54
+# %% ../nbs/02_data.ipynb #d4a580de
 FRACTIONS = (0.7, 0.1, 0.2)
 
 def plan_rows(listing:Listing, # with or without a split column
@@ -416,7 +412,7 @@ def plan_rows(listing:Listing, # with or without a split column
     check_plan(listing, rows)
     return rows
 
-# %% ../nbs/02_data.ipynb #b7e267a6
+# %% ../nbs/02_data.ipynb #7e171e1f
 def check_plan(listing:Listing, # what the source holds
                rows:dict, # split -> row numbers
               ):
@@ -428,7 +424,7 @@ def check_plan(listing:Listing, # what the source holds
     groups, ids = listing.column('group'), listing.column('id')
     if groups is not None: check_disjoint({s: (groups[r], ids[r]) for s, r in rows.items()}, 'group')
 
-# %% ../nbs/02_data.ipynb #20f9116b
+# %% ../nbs/02_data.ipynb #7c99862d
 def limit_rows(rows:dict, # split -> sorted row numbers
                labels:np.ndarray, # int64 [N] of the whole listing
                limit:int, # training images at most, or None
@@ -441,7 +437,7 @@ def limit_rows(rows:dict, # split -> sorted row numbers
     most = dict(train=limit, val=max(min(limit//4, 400), 1), test=len(labels))
     return {s: r[stratified(labels[r], most[s], numpy_rng(seed, 'limit', s))] for s, r in rows.items()}
 
-# %% ../nbs/02_data.ipynb #a082903c
+# %% ../nbs/02_data.ipynb #905da24b
 def channels_first(images:np.ndarray, # uint8 [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W]
                   )->np.ndarray: # uint8 [N, 3, H, W]
     "Bring grey and channel-last images into the one layout; where both axes could be channels, the second wins."
@@ -458,7 +454,7 @@ def resized(images:np.ndarray, # uint8 [N, 3, H, W]
     if size is None or images.shape[2:] == (size, size): return np.ascontiguousarray(images)
     return decode(len(images), lambda i: Image.fromarray(np.ascontiguousarray(images[i].transpose(1, 2, 0))), size)
 
-# %% ../nbs/02_data.ipynb #de2fd104
+# %% ../nbs/02_data.ipynb #e1f99d5c
 def assemble(listing:Listing, # what the source holds
              rows:dict, # split -> row numbers
              images:dict, # split -> uint8 [N, 3, H, W]
@@ -468,7 +464,7 @@ def assemble(listing:Listing, # what the source holds
     return Splits(**{s: ImageSet(images[s], labels[r], ids[r], listing.classes, None if groups is None else groups[r])
                      for s, r in rows.items()})
 
-# %% ../nbs/02_data.ipynb #d61a5843
+# %% ../nbs/02_data.ipynb #75855e0f
 def from_arrays(images:np.ndarray, # uint8: grey or RGB, channels first or last
                 labels, # [N] names or whole numbers
                 ids=None, # [N] each once; row numbers if not given
@@ -488,7 +484,7 @@ def from_arrays(images:np.ndarray, # uint8: grey or RGB, channels first or last
     rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
     return assemble(listing, rows, {s: resized(images[r], size) for s, r in rows.items()})
 
-# %% ../nbs/02_data.ipynb #6a54f0a1
+# %% ../nbs/02_data.ipynb #4ea05931
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
 LITTER = ('Thumbs.db', 'desktop.ini', '__MACOSX')
 
@@ -504,7 +500,7 @@ def class_files(folder:Path)->list: # of `Path`, sorted
     if odd: raise CufitError(f'{odd} is in a class folder, but {odd.suffix or "no suffix"} is none of {", ".join(SUFFIXES)}. Convert it, or move it elsewhere.')
     return files
 
-# %% ../nbs/02_data.ipynb #5285278e
+# %% ../nbs/02_data.ipynb #165265bd
 def class_folders(folder:Path)->list: # of `Path`, sorted
     "The visible folders in `folder`; an image beside them has no label and raises."
     inside = visible(folder.iterdir())
@@ -521,7 +517,7 @@ def path_groups(paths:list, # of strings
     if None in found: raise CufitError(f'The group pattern {pattern!r} finds nothing in {paths[found.index(None)]}. It has to match every path.')
     return [m.group(min(m.re.groups, 1)) for m in found]
 
-# %% ../nbs/02_data.ipynb #d7b08b98
+# %% ../nbs/02_data.ipynb #2c734c93
 def list_folder(folder, # class folders, or train, val and test with class folders in each
                 classes=None, # names in order
                 group:str=None, # regular expression; what it finds in the path is the group
@@ -538,7 +534,7 @@ def list_folder(folder, # class folders, or train, val and test with class folde
     return make_listing(ids, values, ids, str(folder), classes, file=list(map(str, files)),
                         split=split if given else None, group=path_groups(ids, group))
 
-# %% ../nbs/02_data.ipynb #295e282e
+# %% ../nbs/02_data.ipynb #fda6733b
 def read_listing(listing:Listing, # with a `file` column
                  fetch, # called with a file, gives its bytes
                  size:int, # pixels a side
@@ -552,7 +548,7 @@ def read_listing(listing:Listing, # with a `file` column
     cuts = np.cumsum([len(r) for r in rows.values()])[:-1]
     return assemble(listing, rows, dict(zip(rows, np.split(images, cuts))))
 
-# %% ../nbs/02_data.ipynb #00abc189
+# %% ../nbs/02_data.ipynb #ce3a7e74
 def file_bytes(path)->bytes: return Path(path).read_bytes()
 
 def from_folder(folder, # class folders, or train, val and test with class folders in each
@@ -565,7 +561,7 @@ def from_folder(folder, # class folders, or train, val and test with class folde
     "Splits from a folder by class. Without a train folder: 70/10/20 by class and group; without val: an eighth of train."
     return read_listing(list_folder(folder, classes, group), file_bytes, size, limit, seed)
 
-# %% ../nbs/02_data.ipynb #5c58e399
+# %% ../nbs/02_data.ipynb #dbf13ad6
 def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
                origin:str, # the file, for messages
               )->pd.DataFrame: # every cell a string
@@ -579,7 +575,7 @@ def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
     if not len(table): raise CufitError(f'{origin} has column names ({", ".join(table.columns)}), but no row.')
     return table.fillna('')
 
-# %% ../nbs/02_data.ipynb #cdf5fa78
+# %% ../nbs/02_data.ipynb #eccb6222
 KNOWN_COLUMNS = dict(
     image=('file', 'filename', 'image', 'image_id', 'id_code', 'path'),
     label=('class', 'label', 'dx', 'diagnosis', 'target'),
@@ -600,7 +596,7 @@ def find_column(table:pd.DataFrame, # as read
         raise CufitError(f'{origin} has no {role} column: none of {", ".join(KNOWN_COLUMNS[role])}. Its columns are {", ".join(table.columns)}; name the right one: {role}=...')
     return found
 
-# %% ../nbs/02_data.ipynb #b9910dbe
+# %% ../nbs/02_data.ipynb #721d4114
 def resolve(names, # [N] image names, with or without suffix
             exists, # called with a path, says whether it is a file
             folders, # to look into, in this order; '' is the archive itself
@@ -622,7 +618,7 @@ def file_finder():
     def names(folder): return {e.name for e in os.scandir(folder) if e.is_file()} if os.path.isdir(folder) else set()
     return lambda path: os.path.basename(path) in names(os.path.dirname(path) or '.')
 
-# %% ../nbs/02_data.ipynb #9c254dbe
+# %% ../nbs/02_data.ipynb #c280bc04
 def list_table(table:pd.DataFrame, # every cell a string
                origin:str, # the file, for messages
                exists, # says whether a path is a file
@@ -639,7 +635,7 @@ def list_table(table:pd.DataFrame, # every cell a string
     files = resolve([n.replace('\\', '/') for n in ids], exists, folders, where, origin)
     return make_listing(ids, cells['label'], where, origin, classes, file=files, split=cells['split'], group=cells['group'])
 
-# %% ../nbs/02_data.ipynb #c0e7912e
+# %% ../nbs/02_data.ipynb #ded305d0
 def from_csv(csv, # the table, one line an image; or a folder with labels.csv
              size:int, # pixels a side
              root=None, # folder of the images; that of the table, or images/ in it, if not given
@@ -659,7 +655,7 @@ def from_csv(csv, # the table, one line an image; or a folder with labels.csv
                          image, label, split, group, classes)
     return read_listing(listing, file_bytes, size, limit, seed)
 
-# %% ../nbs/02_data.ipynb #ef12935b
+# %% ../nbs/02_data.ipynb #2d327eef
 def find_labels(members:list, # names in the archive
                 origin:str, # the archive, for messages
                )->str: # the member that is the table
@@ -668,7 +664,7 @@ def find_labels(members:list, # names in the archive
     if len(found) == 1: return found[0]
     raise CufitError(f'{origin} holds {len(found)} tables labels.csv ({len(members)} members, first {", ".join(members[:3])}). Expected one, at its root; or unpack it and use from_folder or from_csv.')
 
-# %% ../nbs/02_data.ipynb #29bd4345
+# %% ../nbs/02_data.ipynb #6b9e7b16
 def from_zip(path, # an archive with labels.csv and images
              size:int, # pixels a side
              image:str=None, # column of file names; known names are found
@@ -689,7 +685,7 @@ def from_zip(path, # an archive with labels.csv and images
                              [root, f'{root}/images' if root else 'images'], image, label, split, group, classes)
         return read_listing(listing, archive.read, size, limit, seed)
 
-# %% ../nbs/02_data.ipynb #5fb8705e
+# %% ../nbs/02_data.ipynb #15b0c927
 HAM_TABLES = ('HAM10000_metadata.csv', 'HAM10000_metadata.tab', 'HAM10000_metadata')
 
 def ham10000(folder, # as distributed: HAM10000_metadata.csv and the two parts, or one folder of images
@@ -707,7 +703,7 @@ def ham10000(folder, # as distributed: HAM10000_metadata.csv and the two parts, 
                          'image_id', 'dx', group='lesion_id')
     return read_listing(listing, file_bytes, size, limit, seed)
 
-# %% ../nbs/02_data.ipynb #460ed22e
+# %% ../nbs/02_data.ipynb #cc5f0e36
 APTOS_CLASSES = ('no DR', 'mild', 'moderate', 'severe', 'proliferative DR')
 
 def aptos2019(folder, # as distributed: train.csv and train_images
@@ -720,7 +716,7 @@ def aptos2019(folder, # as distributed: train.csv and train_images
     if not csv.is_file(): raise CufitError(f'{folder} holds no train.csv. Put it beside the folder train_images.')
     return from_csv(csv, size, csv.parent/'train_images', 'id_code', 'diagnosis', classes=APTOS_CLASSES, limit=limit, seed=seed)
 
-# %% ../nbs/02_data.ipynb #372f5e5c
+# %% ../nbs/02_data.ipynb #0c9ea59d
 def data_home()->Path:
     "Where downloads go: the environment variable `CUFIT_DATA_HOME`, else `~/.cufit`."
     return Path(os.environ.get('CUFIT_DATA_HOME') or Path.home()/'.cufit')
@@ -739,7 +735,7 @@ def medmnist_file(name:str, # such as 'bloodmnist'
     tail = '' if int(size) == 28 else f'_{size}'
     return f'{name}{tail}.npz', info[f'url{tail}'], info[f'MD5{tail}']
 
-# %% ../nbs/02_data.ipynb #ecc6d8ce
+# %% ../nbs/02_data.ipynb #6cb66d32
 def check_md5(path:Path, # a downloaded file
               md5:str, # what its publishers say, in hexadecimal
              )->Path:
@@ -758,7 +754,7 @@ def copy_url(url:str, # http, https or file
         for chunk in progress(chunks, url.split('?')[0].split('/')[-1], total=-(-total >> 20) or None, unit='MiB'): f.write(chunk)
         if f.tell() < total: raise OSError(f'the connection ended after {f.tell()} of {total} bytes')
 
-# %% ../nbs/02_data.ipynb #ea279e01
+# %% ../nbs/02_data.ipynb #a0c8e2a2
 def download(name:str, # such as 'bloodmnist'
              size:int=28, # 28, 64, 128 or 224 pixels
              folder=None, # `data_home()` if not given
@@ -776,7 +772,7 @@ def download(name:str, # such as 'bloodmnist'
         raise CufitError(f'{url or official} cannot be downloaded ({e}). Fetch it on a machine with a network and put it here: {path} (MD5 {md5}).') from e
     return path
 
-# %% ../nbs/02_data.ipynb #9fd000b5
+# %% ../nbs/02_data.ipynb #298e6a00
 def npz_labels(labels:np.ndarray, # [N] or [N, 1]
                origin, # the file, for messages
               )->np.ndarray: # [N]
@@ -795,7 +791,7 @@ def npz_arrays(path)->dict: # 'train_images', 'train_labels', ...
     if missing: raise CufitError(f'{path} has no array {missing[0]!r}; it holds {", ".join(arrays) or "none"}. Expected {", ".join(names)}.')
     return {n: npz_labels(a, path) if n.endswith('labels') else a for n, a in arrays.items()}
 
-# %% ../nbs/02_data.ipynb #a8cf131a
+# %% ../nbs/02_data.ipynb #91b0603d
 def npz_images(arrays:dict, # the six arrays
                rows:dict, # split -> row numbers, counted through all splits
                size:int, # pixels a side, or None
@@ -811,7 +807,7 @@ def npz_images(arrays:dict, # the six arrays
         first += n
     return images
 
-# %% ../nbs/02_data.ipynb #09fda17e
+# %% ../nbs/02_data.ipynb #f9f04fbf
 def known_medmnist(path)->tuple: # (name, size), or None
     "Data set and size that a file name such as bloodmnist_64.npz stands for."
     from medmnist import INFO
@@ -824,7 +820,7 @@ def check_official(path:Path)->Path:
     downloaded = known and path.resolve().parent == data_home().resolve()
     return check_md5(path, medmnist_file(*known)[2]) if downloaded else path
 
-# %% ../nbs/02_data.ipynb #22dd2992
+# %% ../nbs/02_data.ipynb #10d3507f
 def read_npz(path, # a file in MedMNIST's layout, wherever it comes from
              size:int=None, # pixels a side; as they are if not given
              classes=None, # names in order; those of MedMNIST if the file has its name
@@ -841,7 +837,7 @@ def read_npz(path, # a file in MedMNIST's layout, wherever it comes from
     rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
     return assemble(listing, rows, npz_images(arrays, rows, size, path))
 
-# %% ../nbs/02_data.ipynb #4c276a0e
+# %% ../nbs/02_data.ipynb #6c7c6821
 def from_medmnist(name, # such as 'bloodmnist', or the path of an npz file
                   size:int=None, # pixels a side; 28 for a name, as they are for a path, if not given
                   folder=None, # of downloads; `data_home()` if not given
@@ -857,7 +853,7 @@ def from_medmnist(name, # such as 'bloodmnist', or the path of an npz file
     file = download(name, next((s for s in (28, 64, 128) if s >= size), 224), folder)
     return read_npz(file, size, classes, limit, seed)
 
-# %% ../nbs/02_data.ipynb #4b6bbd70
+# %% ../nbs/02_data.ipynb #89f0de6f
 def folder_reader(path:Path): # one of the readers
     "The reader for a folder: by its tables, else by its class folders."
     if any((path/n).is_file() for n in HAM_TABLES): return ham10000
@@ -875,7 +871,7 @@ def pick_reader(source): # one of the readers
     found = 'is a file of another kind' if path.exists() else 'is neither a file nor a folder here'
     raise CufitError(f'{source} {found}. Accepted: a .zip with labels.csv, a .csv, an .npz, a folder by class or with labels.csv, the folder of HAM10000 or APTOS-2019, or a MedMNIST name: {", ".join(INFO)}.')
 
-# %% ../nbs/02_data.ipynb #5100733e
+# %% ../nbs/02_data.ipynb #65e4e03e
 def load(source, # a path, or a MedMNIST name
          size:int, # pixels a side
          limit:int=None, # training images at most
@@ -888,7 +884,7 @@ def load(source, # a path, or a MedMNIST name
     for name in options: choose(name, inspect.signature(reader).parameters, f'option of {reader.__name__}')
     return reader(source, size, limit=limit, seed=seed, **options)
 
-# %% ../nbs/02_data.ipynb #bf8fbaaf
+# %% ../nbs/02_data.ipynb #78380f2a
 def epoch_batches(n:int, # number of rows
                   batch_size:int, # rows a batch; the last may be smaller
                   generator:torch.Generator=None, # shuffles; without one the order is kept
@@ -903,7 +899,7 @@ def batch(self, index)->torch.Tensor: # uint8 [B, 3, H, W] on the CPU
     "The images of some rows as a tensor of their own, ready to be moved to a device."
     return torch.from_numpy(np.ascontiguousarray(self.images[row_index(index, len(self))]))
 
-# %% ../nbs/02_data.ipynb #26904ab9
+# %% ../nbs/02_data.ipynb #dfaae508
 def check_batch(batch:torch.Tensor, # uint8 [B, C, H, W]
                 size:int, # pixels a side
                )->tuple: # H-size, W-size
@@ -920,7 +916,7 @@ def center_crop(batch:torch.Tensor, # uint8 [B, 3, H, W]
     top, left = (round(s/2) for s in check_batch(batch, size))
     return batch[:, :, top:top+size, left:left+size]
 
-# %% ../nbs/02_data.ipynb #0af2fb99
+# %% ../nbs/02_data.ipynb #f72528ad
 def flip_crop(batch:torch.Tensor, # uint8 [B, 3, H, W] on any device
               size:int, # pixels a side; that of the images: no crop
               generator:torch.Generator, # on the CPU, whatever the device

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'POCKET_RUN', 'DINO', 'SCALES', 'BY_HAND', 'RunConfig', 'split_settings', 'load_splits', 'add_noise',
-           'module_scores', 'draw_figures', 'watch_sets', 'train_run', 'evaluate_run', 'free_folder', 'demo_run',
-           'pick_scale', 'Lesson', 'lesson_setup', 'known_data']
+           'noise_line', 'module_scores', 'draw_figures', 'watch_sets', 'train_run', 'evaluate_run', 'free_folder',
+           'demo_run', 'pick_scale', 'Lesson', 'lesson_setup', 'known_data']
 
-# %% ../nbs/85_experiment.ipynb #f6d4df2a
+# %% ../nbs/85_experiment.ipynb #8c42b50e
 import os, time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,15 +19,15 @@ from . import plot, report
 from .adapters import AdapterTuning
 from .backbone import load_backbone
 from .cells import cells
-from .core import CufitError, atomic, choose, raises, read_json, write_json
+from .core import CufitError, atomic, choose, numpy_rng, read_json, write_json
 from .curriculum import Cufit
-from .data import Splits, load, medmnist_file
-from .learner import METHODS, TrainConfig, cost_line, load_method, train_config
+from .data import SPLITS, Splits, data_home, load, medmnist_file, stratified
+from .learner import METHODS, TrainConfig, cost_line, expected_minutes, load_method, train_config
 from .metrics import jsonable, label_precision, label_recall, scores
 from .noise import NoiseRecord, corrupt
 from .probe import Linear, Ridge, WeightedNeighbours
 
-# %% ../nbs/85_experiment.ipynb #5745de9e
+# %% ../nbs/85_experiment.ipynb #f6e1ada4
 @dataclass(frozen=True)
 class RunConfig:
     "What a run is made of, besides the settings of training."
@@ -51,7 +51,7 @@ class RunConfig:
     curves:int=0              # watch that many training and test images for the curves of the report
     device:str='auto'         # 'cpu', 'cuda', 'mps'
 
-# %% ../nbs/85_experiment.ipynb #a6e4ba2f
+# %% ../nbs/85_experiment.ipynb #9420bbc5
 def split_settings(settings:dict): # (RunConfig, TrainConfig)
     "Sort one flat dictionary of settings into those of the run and those of training."
     ours = {f.name for f in fields(RunConfig)}
@@ -61,7 +61,7 @@ def split_settings(settings:dict): # (RunConfig, TrainConfig)
     if run.views and run.method != 'linear': raise CufitError(f'views={run.views} is an option of the linear probe; {run.method} trains on new crops and flips in every epoch. Leave it out.')
     return run,train_config(**{k: v for k, v in settings.items() if k not in ours})
 
-# %% ../nbs/85_experiment.ipynb #737b5db0
+# %% ../nbs/85_experiment.ipynb #e55fdc85
 CELLS = dict(n_train=500, n_val=200, n_test=1000)
 
 def load_splits(config:RunConfig, # what to read
@@ -75,14 +75,22 @@ def load_splits(config:RunConfig, # what to read
     columns = {k: v for k in ('image', 'label', 'split', 'group') if (v := getattr(config, k)) is not None}
     return load(config.data, size, limit=config.limit, seed=seed, **columns)
 
-# %% ../nbs/85_experiment.ipynb #39b2581f
-def add_noise(splits:Splits, config:RunConfig): # train and val with given labels, and the record of train
+# %% ../nbs/85_experiment.ipynb #346aca13
+def add_noise(splits:Splits, # labels as they are in the source
+              config:RunConfig, # says rate, kind and seed
+             ): # train and val with given labels, and the record of train
     "Corrupt train and, unless it is the oracle, val; the truth of train comes back apart."
     train,record = corrupt(splits.train, config.noise_kind, config.noise, seed=config.noise_seed)
     val = splits.val if config.clean_val else corrupt(splits.val, config.noise_kind, config.noise, seed=config.noise_seed+1)[0]
     return train,val,record
 
-# %% ../nbs/85_experiment.ipynb #6df25ff8
+# %% ../nbs/85_experiment.ipynb #a5302341
+def noise_line(record:NoiseRecord)->str:
+    "Nominal and realised noise, for the first lines of a run."
+    if not record.rate: return 'labels as they are; no noise was added'
+    return f'{record.kind} noise: {100*record.rate:.1f} % nominal, {100*record.realised_rate:.1f} % realised (noise 0 leaves labels as they are)'
+
+# %% ../nbs/85_experiment.ipynb #33666c38
 def module_scores(logits:dict, # name -> [N, K] on test
                   labels, # int [N], clean
                   history, # of the run
@@ -97,8 +105,14 @@ def module_scores(logits:dict, # name -> [N, K] on test
                             label_recall=jsonable(label_recall(chosen[m], clean)) if known else None)
     return found
 
-# %% ../nbs/85_experiment.ipynb #32c54985
-def draw_figures(folder, predicted, history, train, test, record, watched):
+# %% ../nbs/85_experiment.ipynb #16fc538b
+def draw_figures(folder, # run folder
+                 predicted:np.ndarray, # int [n], of the predicting module on test
+                 history, # of the run
+                 train, test, # image sets, given and clean labels
+                 record:NoiseRecord, # of train
+                 watched, # from `watch_sets`
+                ):
     "Write the pictures of a run into its `figures/`."
     figures = dict(confusion=report.confusion_figure(test.labels, predicted, test.classes),
                    noise=plot.matrix([record.nominal, record.realised], record.classes, title=['nominal', 'realised']),
@@ -113,15 +127,18 @@ def draw_figures(folder, predicted, history, train, test, record, watched):
         (Path(folder)/'figures').mkdir(parents=True, exist_ok=True)
         (Path(folder)/'figures'/f'{name}.png').write_bytes(plot.figure_png(fig))
 
-# %% ../nbs/85_experiment.ipynb #8652b1f7
-def watch_sets(n, train, test, record): # sets to watch, and the noise record of the watched training rows
-    "The first `n` rows of train and test, for curves; nothing where n is 0."
+# %% ../nbs/85_experiment.ipynb #ebfda0ea
+def watch_sets(n:int, # images of each at most
+               train, test, # image sets of the run
+               record, # noise of train
+              ): # dict of the sets, and the noise record of the watched training rows; or None
+    "`n` rows of train and test, by class, for curves; nothing where n is 0."
     if not n: return None
-    a,b = np.arange(min(n, len(train))),np.arange(min(n, len(test)))
+    a,b = (stratified(s.labels, min(n, len(s)), numpy_rng(record.seed, 'watch')) for s in (train, test))
     part = NoiseRecord(record.clean[a], record.given[a], record.kind, record.rate, record.seed, record.classes, record.nominal)
     return dict(sets=dict(train=train.subset(a), test=test.subset(b)), rows=part)
 
-# %% ../nbs/85_experiment.ipynb #7971672b
+# %% ../nbs/85_experiment.ipynb #7a112641
 def train_run(out, # run folder
               resume:bool=False, # take up the state in it
               say=print, # is called with the cost line before anything starts
@@ -131,13 +148,14 @@ def train_run(out, # run folder
              )->dict: # what was written to metrics.json
     "One run from settings to a folder with model, record, scores and report."
     out,(config,training) = Path(out),split_settings(settings)
-    _refuse_other(out, resume)
+    _refuse_other(out, resume, config)
     vit = vit or load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, training.seed, config.device)
     splits = splits or load_splits(config, vit.img_size, training.seed)
     train,val,record = add_noise(splits, config)
     method = METHODS[config.method](vit, train.classes, training.seed, **({'views': config.views} if config.method == 'linear' else {}))
     line = cost_line(method, train, val, training)
     say(line)
+    say(noise_line(record))
     write_json(out/'config.json', asdict(config) | asdict(training) | dict(backbone_sha256=vit.sha256))
     record.save(out/'noise')
     started,watched = time.perf_counter(),watch_sets(config.curves, train, splits.test, record)
@@ -150,10 +168,14 @@ def train_run(out, # run folder
     report.write_report(out)
     return metrics
 
-# %% ../nbs/85_experiment.ipynb #15baebba
-def _refuse_other(out, resume):
+# %% ../nbs/85_experiment.ipynb #cbc23ed7
+def _refuse_other(out, resume, config):
     if (out/'model.safetensors').exists() and not resume: raise CufitError(f'{out} already holds a finished run. Give another folder, or remove it.')
     if resume and not (out/'resume.safetensors').is_file(): raise CufitError(f'{out} holds nothing to resume. Leave --resume out to begin.')
+    if not resume: return
+    then = read_json(out/'config.json')
+    if differ := {k: (then.get(k), v) for k, v in asdict(config).items() if k != 'device' and then.get(k) != v}:
+        raise CufitError(f'{out} was begun with other settings (then, now): {differ}. Use the same, or another folder.')
 
 def _metrics(method, logits, history, test, record, config, training, facts):
     modules = module_scores(logits, test.labels, history, record, known=config.noise > 0)
@@ -162,7 +184,7 @@ def _metrics(method, logits, history, test, record, config, training, facts):
     if training.keep_last and hasattr(method, 'tail'): facts['accuracy_last_epochs'] = float(np.mean(method.last_epochs_accuracy(test)))
     return modules[method.predictor] | facts | (dict(modules=modules) if len(modules) > 1 else {})
 
-# %% ../nbs/85_experiment.ipynb #c0cdede0
+# %% ../nbs/85_experiment.ipynb #0037111d
 def evaluate_run(run, # run folder
                  data:str=None, # as in `RunConfig`; the run's own unless given
                  split:str='test', # 'train', 'val' or 'test'
@@ -172,18 +194,19 @@ def evaluate_run(run, # run folder
     "Score a finished run on one split, labels as they are in the source."
     run = Path(run)
     if not (run/'config.json').is_file(): raise CufitError(f'{run} is not a run folder: it has no config.json. Give the folder that train printed.')
-    kept = {k: v for k, v in read_json(run/'config.json').items() if k in {f.name for f in fields(RunConfig)}}
-    seed = read_json(run/'config.json')['seed']
+    kept_all = read_json(run/'config.json')
+    kept = {k: v for k, v in kept_all.items() if k in {f.name for f in fields(RunConfig)}}
     columns['split'] = columns.pop('split_column', None)
     config = RunConfig(**kept | {k: v for k, v in dict(data=data, **columns).items() if v is not None})
+    choose(split, SPLITS, 'split')
     method = load_method(run, device=device)
-    test = getattr(load_splits(config, method.vit.img_size, seed), choose(split, ('train', 'val', 'test'), 'split'))
+    test = getattr(load_splits(config, method.vit.img_size, kept_all['seed']), split)
     if tuple(test.classes) != method.classes: raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} has {tuple(test.classes)}. Score data with the same classes.')
-    found = scores(method.predict_proba(test), test.labels) | dict(data=config.data, split=split, n=len(test), run=str(run))
+    found = scores(method.predict_proba(test, kept_all['precision']), test.labels) | dict(data=config.data, split=split, n=len(test), run=str(run))
     write_json(run/f'evaluate_{split}.json', found)
     return found
 
-# %% ../nbs/85_experiment.ipynb #f4cca094
+# %% ../nbs/85_experiment.ipynb #447bc6a1
 POCKET_RUN = dict(data='cells', backbone='pocket_vit', noise=0.4, epochs=60, lr=3e-3, curves=500)
 
 def free_folder(path): # a Path
@@ -208,7 +231,7 @@ def demo_run(out='runs/demo', # folder to write
     report.write_comparison(folder, {m: folder/m for m in runs})
     return folder,runs
 
-# %% ../nbs/85_experiment.ipynb #2af511d8
+# %% ../nbs/85_experiment.ipynb #39275acb
 DINO = 'vit_small_patch14_dinov2.lvd142m'
 SCALES = dict(pocket=POCKET_RUN | dict(curves=0),
               desk=dict(data='bloodmnist', backbone=DINO, img_size=224, noise=0.4, limit=1600, epochs=12),
@@ -219,10 +242,10 @@ def pick_scale(name:str='auto', # 'auto', or one of `SCALES`
     "The scale that the environment names, or the largest that this machine has data and processor for."
     name = os.environ.get('CUFIT_SCALE', name)
     if name != 'auto': return choose(name, SCALES, 'scale')
-    if not medmnist_file('bloodmnist', 256).is_file() and not medmnist_file('bloodmnist', 224).is_file(): return 'pocket'
+    if not (data_home()/medmnist_file('bloodmnist', 224)[0]).is_file(): return 'pocket'
     return 'full' if torch.cuda.is_available() else 'desk'
 
-# %% ../nbs/85_experiment.ipynb #e259f3df
+# %% ../nbs/85_experiment.ipynb #ae2dc5dc
 @dataclass
 class Lesson:
     "What a lesson works on: a backbone, noisy training and validation sets, a clean test set, and the truth apart."
@@ -234,14 +257,23 @@ class Lesson:
     val:object # given labels
     test:object # clean labels
     record:object # noise of the training set
+    minutes:float # expected time of a CUFIT run
 
     def method(self, name, **options):
-        "A fresh method on the shared backbone."
+        "A fresh method of that name on the shared backbone."
         return METHODS[choose(name, METHODS, 'method')](self.vit, self.train.classes, self.training.seed, **options)
+    @property
+    def watched(self):
+        "Training and test images for curves, at most 500 of each, by class; and the noise record of the former."
+        return watch_sets(500, self.train, self.test, self.record)
+    def curves(self, history):
+        "The table of accuracies by epoch of a run that watched `watched['sets']`."
+        return report.curve_table(history, self.watched['rows'], self.watched['sets']['test'].labels)
     def _repr_markdown_(self):
         d = self.vit
         return (f'**Scale {self.scale}**: {len(self.train)} training, {len(self.val)} validation and {len(self.test)} test images from {self.config.data}; '
-                f'{100*self.record.realised_rate:.1f} % of the training labels are wrong. Backbone {d.name}: {d.depth} blocks, width {d.dim}, {d.gflop():.2f} GFLOP per image.')
+                f'{100*self.record.realised_rate:.1f} % of the training labels are wrong. Backbone {d.name}: {d.depth} blocks, width {d.dim}, {d.gflop():.2f} GFLOP per image. '
+                f'Training CUFIT takes about {self.minutes:.0f} minutes on {d.device}.')
 
 def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
                  seed:int=0, # of data, noise and training
@@ -253,9 +285,10 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
     vit = load_backbone(config.backbone, config.weights, config.img_size, device=config.device)
     splits = load_splits(config, vit.img_size, seed)
     train,val,record = add_noise(splits, config)
-    return Lesson(scale, config, training, vit, train, val, splits.test, record)
+    minutes = expected_minutes(METHODS['cufit'](vit, train.classes), train, val, training)
+    return Lesson(scale, config, training, vit, train, val, splits.test, record, max(minutes, 1))
 
-# %% ../nbs/85_experiment.ipynb #64f5d78e
+# %% ../nbs/85_experiment.ipynb #4db0367f
 BY_HAND = dict(
     ham10000=dict(what='10,015 dermatoscopic images, 7 classes', licence='CC BY-NC 4.0', source='https://doi.org/10.7910/DVN/DBW86T',
                   how='Download metadata and both image parts into one folder; pass the folder. Lesions stay on one side of the split.'),

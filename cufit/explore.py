@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['picture_panel', 'class_number', 'noise_numbers', 'noise_view', 'noise_explorer']
 
-# %% ../nbs/80_explore.ipynb #f3aa82c6
+# %% ../nbs/80_explore.ipynb #3a74ed58
 import html
 
 import ipywidgets as widgets
@@ -15,7 +15,7 @@ from .core import CufitError, choose, numpy_rng
 from .noise import KINDS, corrupt
 from .plot import draw_images, draw_matrix, figure_png, new_figure
 
-# %% ../nbs/80_explore.ipynb #ae843edc
+# %% ../nbs/80_explore.ipynb #3231bf5a
 def picture_panel(view, # called with the controls' values; returns (figure, text as HTML)
                   controls:dict, # argument name -> widget
                  )->widgets.VBox: # controls above, then the text, then the picture
@@ -29,7 +29,7 @@ def picture_panel(view, # called with the controls' values; returns (figure, tex
     update()
     return widgets.VBox([widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow='row wrap')), text, image])
 
-# %% ../nbs/80_explore.ipynb #fca7c71b
+# %% ../nbs/80_explore.ipynb #68b7e0c7
 def class_number(classes, # [K] names
                  klass, # a name or a number
                 )->int: # 0 to K-1
@@ -47,7 +47,7 @@ def noise_numbers(record, # a `NoiseRecord`
     return dict(nominal_rate=record.rate, realised_rate=record.realised_rate, flipped=int(record.flipped.sum()), samples=len(record),
                 clean=int(c[k].sum()), given=int(c[:, k].sum()), right=int(c[k, k]), label_precision=float(p[k]))
 
-# %% ../nbs/80_explore.ipynb #bc726902
+# %% ../nbs/80_explore.ipynb #86dd7fe5
 def _first_word(name, most=13): return (name.split() or [''])[0][:most]
 
 def _samples(ax, image_set, record, k, seed, shown, columns):
@@ -59,7 +59,7 @@ def _samples(ax, image_set, record, k, seed, shown, columns):
     step = max(1, images.shape[-1]//64)        # thumbnails need no more pixels than they are shown with
     draw_images(ax, images[:, :, ::step, ::step], [_first_word(record.classes[y]) for y in record.clean[rows]], columns, record.flipped[rows], 3.9)
 
-# %% ../nbs/80_explore.ipynb #590a7840
+# %% ../nbs/80_explore.ipynb #a08011d2
 def noise_view(image_set, # an `ImageSet` with clean labels
                kind:str='symmetric', # a noise kind
                rate:float=0.4, # 0 to 1
@@ -77,7 +77,7 @@ def noise_view(image_set, # an `ImageSet` with clean labels
     ax.set_title('realised matrix', fontsize=11); ax.set(xlabel='given label', ylabel='clean label')
     return fig, noise_numbers(record, k)
 
-# %% ../nbs/80_explore.ipynb #671af26b
+# %% ../nbs/80_explore.ipynb #a26a4251
 def _noise_words(n):
     return (f'<p><b>{100*n["nominal_rate"]:.0f} % nominal, {100*n["realised_rate"]:.1f} % realised</b>: {n["flipped"]} of {n["samples"]} labels changed. '
             f'This class: {n["clean"]} samples before, {n["given"]} carry its label now, {n["right"]} of them rightly '

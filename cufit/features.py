@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['extract', 'extract_views', 'feature_key', 'cached_features']
 
-# %% ../nbs/06_features.ipynb #5e2c229b
+# %% ../nbs/06_features.ipynb #fc381279
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .backbone import FrozenViT, load_backbone
-from .core import CufitError, array_sha256, autocast, generator, load_tensors, progress, raises, save_tensors
+from .backbone import FrozenViT
+from .core import CufitError, array_sha256, autocast, generator, load_tensors, progress, save_tensors
 from .data import ImageSet, center_crop, epoch_batches, flip_crop
 
-# %% ../nbs/06_features.ipynb #5232a2e2
+# %% ../nbs/06_features.ipynb #4a5d6878
 def extract(vit:FrozenViT, # the frozen model
             data:ImageSet, # any images; labels are not looked at
             gen:torch.Generator=None, # draws a random crop and flip of each image; centre crops unless given
@@ -27,12 +27,12 @@ def extract(vit:FrozenViT, # the frozen model
     "Class tokens before the final norm of every image."
     found = []
     for rows in progress(list(epoch_batches(len(data), batch_size)), desc, unit='batch'):
-        images = torch.from_numpy(data.images[rows.numpy()])
+        images = data.batch(rows)
         images = center_crop(images, vit.img_size) if gen is None else flip_crop(images, vit.img_size, gen, flip=flip)
         with autocast(vit.device, precision): found.append(vit.features(vit.normalise(images)).cpu())
     return torch.cat(found)
 
-# %% ../nbs/06_features.ipynb #4eb222cc
+# %% ../nbs/06_features.ipynb #5f06bef7
 def extract_views(vit:FrozenViT, # the frozen model
                   data:ImageSet, # training images
                   views:int, # K, at least 1
@@ -43,7 +43,7 @@ def extract_views(vit:FrozenViT, # the frozen model
     if views < 1: raise CufitError(f'views is {views}; it has to be at least 1.')
     return torch.stack([extract(vit, data, generator(seed, 'view', k), desc=f'features, view {k+1} of {views}', **kwargs) for k in range(views)])
 
-# %% ../nbs/06_features.ipynb #98bb9801
+# %% ../nbs/06_features.ipynb #7e1f2795
 def feature_key(vit:FrozenViT, # the frozen model
                 data:ImageSet, # the images
                 views:int=0, # 0 for centre crops
@@ -55,7 +55,7 @@ def feature_key(vit:FrozenViT, # the frozen model
     view = dict(views=views, seed=seed, flip=flip) if views else dict(views=0)
     return dict(weights=vit.sha256, images=array_sha256(data.images), img_size=vit.img_size, precision=precision, token='class token before the final norm') | view
 
-# %% ../nbs/06_features.ipynb #54037f1e
+# %% ../nbs/06_features.ipynb #d403247e
 def cached_features(vit:FrozenViT, # the frozen model
                     data:ImageSet, # the images
                     folder, # where cached files live

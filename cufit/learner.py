@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TrainConfig', 'train_config', 'Batch', 'Method', 'History', 'train_step', 'make_optimizer', 'train_epoch',
-           'load_method', 'measured_rate', 'cost_line']
+           'load_method', 'measured_rate', 'run_gflop', 'expected_minutes', 'cost_line']
 
-# %% ../nbs/08_learner.ipynb #cbfd1d17
+# %% ../nbs/08_learner.ipynb #b77eb799
 import json, time
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -17,11 +17,11 @@ import pandas as pd
 import torch
 from fastcore.basics import patch
 from .backbone import FrozenViT, load_backbone
-from .core import CufitError, atomic, autocast, choose, generator, global_seed, load_tensors, progress, raises, save_tensors
+from .core import CufitError, atomic, autocast, choose, generator, global_seed, load_tensors, progress, save_tensors
 from .data import ImageSet, center_crop, epoch_batches, flip_crop
 from .metrics import accuracy
 
-# %% ../nbs/08_learner.ipynb #4a60d971
+# %% ../nbs/08_learner.ipynb #ee928c8b
 @dataclass(frozen=True)
 class TrainConfig:
     "Settings of one training run; the defaults are the published ones."
@@ -37,7 +37,7 @@ class TrainConfig:
     keep_last:int=0          # keep the predicting module's weights of this many last epochs (the paper averages ten)
     checkpoint_seconds:float=30. # write a resumable state at most this often
 
-# %% ../nbs/08_learner.ipynb #2188ed5c
+# %% ../nbs/08_learner.ipynb #aea6f87d
 def train_config(**settings)->TrainConfig:
     "A `TrainConfig`; an unknown key or an impossible value raises."
     for k in settings: choose(k, [f.name for f in fields(TrainConfig)], 'setting')
@@ -48,7 +48,7 @@ def train_config(**settings)->TrainConfig:
     autocast(torch.device('cpu'), c.precision)   # raises for an unknown one
     return c
 
-# %% ../nbs/08_learner.ipynb #a4c22fbc
+# %% ../nbs/08_learner.ipynb #263b2248
 class Batch:
     "Rows of the training set with their given labels, and images on demand."
     def __init__(self,
@@ -66,7 +66,7 @@ class Batch:
     @cached_property
     def images(self):
         "uint8 [B, 3, S, S], augmented, on the backbone's device."
-        x = torch.from_numpy(self.data.images[self.index.numpy()]).to(self.vit.device, non_blocking=True)
+        x = self.data.batch(self.index).to(self.vit.device, non_blocking=True)
         return flip_crop(x, self.vit.img_size, self.gen, flip=self.flip)
 
     @cached_property
@@ -74,13 +74,14 @@ class Batch:
         "The images as the backbone wants them: normalised float32."
         return self.vit.normalise(self.images)
 
-# %% ../nbs/08_learner.ipynb #43cc5aaa
+# %% ../nbs/08_learner.ipynb #41d9ba84
 METHODS = {}
 
 class Method:
     "Base of all methods: bring `build`, `step` and `logits`; training, scores and files are shared."
     name,options = '',{}
-    def __init_subclass__(cls): METHODS[cls.name] = cls
+    def __init_subclass__(cls):
+        if vars(cls).get('name'): METHODS[cls.name] = cls   # bases between have no name of their own
     def __init__(self,
                  vit:FrozenViT, # shared, never trained
                  classes, # names of the K classes
@@ -99,6 +100,9 @@ class Method:
     def gflop(self)->float:
         "GFLOP per image of one training step, nothing rejected; forward only unless a method says otherwise."
         return self.vit.gflop()
+    def passes(self, config:TrainConfig)->int:
+        "How often each training image goes through the backbone."
+        return config.epochs
 
     @property
     def n_classes(self): return len(self.classes)
@@ -107,7 +111,7 @@ class Method:
     @property
     def n_trainable(self): return sum(p.numel() for p in self.modules.parameters())
 
-# %% ../nbs/08_learner.ipynb #b263494c
+# %% ../nbs/08_learner.ipynb #735bdad1
 @patch
 @torch.no_grad()
 def evaluate(self:Method,
@@ -119,22 +123,28 @@ def evaluate(self:Method,
     "Logits of every module for every image."
     out = {n: [] for n in names or self.modules}
     for index in epoch_batches(len(data), batch_size):
-        x = self.vit.normalise(center_crop(torch.from_numpy(data.images[index.numpy()]), self.vit.img_size))
+        x = self.vit.normalise(center_crop(data.batch(index), self.vit.img_size))
         with autocast(self.vit.device, precision): found = self.logits(x, list(out))
         for n in out: out[n].append(found[n].float().cpu())
     return {n: torch.cat(v) for n, v in out.items()}
 
 @patch
-def predict_proba(self:Method, data:ImageSet)->np.ndarray:
-    "Class probabilities [N, K] of the predicting module."
-    return self.evaluate(data, [self.predictor])[self.predictor].softmax(1).numpy()
+def predict_proba(self:Method,
+                  data:ImageSet, # any images
+                  precision:str='float32', # or 'bfloat16'
+                 )->np.ndarray: # float32 [N, K], rows sum to 1
+    "Class probabilities of the predicting module."
+    return self.evaluate(data, [self.predictor], precision=precision)[self.predictor].softmax(1).numpy()
 
 @patch
-def predict(self:Method, data:ImageSet)->np.ndarray:
-    "Predicted classes, int64 [N]."
-    return self.evaluate(data, [self.predictor])[self.predictor].argmax(1).numpy()
+def predict(self:Method,
+            data:ImageSet, # any images
+            precision:str='float32', # or 'bfloat16'
+           )->np.ndarray: # int64 [N]
+    "Classes that the predicting module says."
+    return self.evaluate(data, [self.predictor], precision=precision)[self.predictor].argmax(1).numpy()
 
-# %% ../nbs/08_learner.ipynb #67795306
+# %% ../nbs/08_learner.ipynb #f4771a1d
 @dataclass
 class History:
     "What happened in a run, epoch by epoch."
@@ -151,7 +161,7 @@ class History:
     def selection(self): return np.stack(self.trained)
     def _repr_html_(self): return self.frame.round(4)._repr_html_()
 
-# %% ../nbs/08_learner.ipynb #23fa12c9
+# %% ../nbs/08_learner.ipynb #1b709e59
 @patch
 def save(self:History,
          folder, # run folder
@@ -166,7 +176,7 @@ def save(self:History,
     table[f'{self.modules[-1]}_last_epoch'] = s[-1, -1]
     with atomic(folder/'selection.csv') as part: table.to_csv(part, index=False)
 
-# %% ../nbs/08_learner.ipynb #e4ad5a7a
+# %% ../nbs/08_learner.ipynb #b13863a4
 def train_step(method:Method, # its modules get gradients
                batch:Batch, # rows to train on
                optimizer:torch.optim.Optimizer, # over all modules
@@ -185,7 +195,7 @@ def train_step(method:Method, # its modules get gradients
     return seen
 
 def make_optimizer(method:Method, # before training
-                   config:TrainConfig,
+                   config:TrainConfig, # rates and milestones
                   ): # Adam, and its schedule per epoch
     "Adam with L2 over all modules, and the step schedule."
     for p in method.modules.parameters(): p.grad = torch.zeros_like(p)
@@ -193,8 +203,12 @@ def make_optimizer(method:Method, # before training
     at = [int(m*config.epochs) for m in config.milestones]
     return opt,torch.optim.lr_scheduler.MultiStepLR(opt, at, config.gamma)
 
-# %% ../nbs/08_learner.ipynb #d117e452
-def train_epoch(method:Method, train:ImageSet, config:TrainConfig, epoch:int, optimizer,
+# %% ../nbs/08_learner.ipynb #7a9e28cb
+def train_epoch(method:Method, # its modules are trained
+                train:ImageSet, # given labels
+                config:TrainConfig, # batch size, seed, precision
+                epoch:int, # from 0; names the random streams
+                optimizer, # over all modules
                 bar=None, # progress bar to move on
                ): # mean losses by module, bool [M, N] of rows trained on
     "One pass over the training set."
@@ -211,7 +225,7 @@ def train_epoch(method:Method, train:ImageSet, config:TrainConfig, epoch:int, op
         trained[m, where] = torch.cat([s[n][1] for s in seen]).cpu().numpy()
     return losses,trained
 
-# %% ../nbs/08_learner.ipynb #b294359b
+# %% ../nbs/08_learner.ipynb #34b25684
 @patch
 def save(self:Method, folder)->Path:
     "Write `model.safetensors`: the trained modules, and in its header what is needed to load them."
@@ -233,7 +247,7 @@ def load_method(folder, # run folder, or a folder with model.safetensors
     m.modules.load_state_dict(tensors)
     return m
 
-# %% ../nbs/08_learner.ipynb #e9d1811d
+# %% ../nbs/08_learner.ipynb #5bad56b7
 class _Run:
     "The state of one run: what `fit` builds, walks through and can take up again."
     def __init__(self, method, config, folder, watch):
@@ -255,7 +269,7 @@ class _Run:
         save_tensors(self.folder/'resume.safetensors', self.tensors(), epoch=self.epoch, config=asdict(self.config), rows=h.rows, best_epoch=h.best_epoch, best=h.best, method=self.method.name)
         self.saved = time.monotonic()
 
-# %% ../nbs/08_learner.ipynb #ee5c5e69
+# %% ../nbs/08_learner.ipynb #3746ccb2
 def _group(tensors, name): return {k[len(name)+1:]: v for k, v in tensors.items() if k.startswith(f'{name}/')}
 
 @patch
@@ -277,27 +291,29 @@ def resume(self:_Run):
 def _restore_history(self:_Run, tensors, head):
     h,self.epoch = self.history,head['epoch']
     h.rows,h.best_epoch,h.best,h.trained = head['rows'],head['best_epoch'],head['best'],list(tensors['trained'].numpy())
-    for n in h.predictions: h.predictions[n] = list(tensors[f'watch/{n}'].numpy())
+    then = sorted(k.split('/')[1] for k in tensors if k.startswith('watch/'))
+    if then != sorted(h.predictions): raise CufitError(f'{self.folder} was begun watching {then}, now {sorted(h.predictions)}. Watch the same sets.')
+    for n in then: h.predictions[n] = list(tensors[f'watch/{n}'].numpy())
     for _ in range(self.epoch): self.sched.step()
 
-# %% ../nbs/08_learner.ipynb #529b0480
+# %% ../nbs/08_learner.ipynb #291e527c
 def _copy(state): return {k: v.detach().clone() for k, v in state.items()}
 
 @patch
 def after_epoch(self:_Run, losses, trained, val, watch, started):
     "Record, score on validation, remember the best."
     m,c,h = self.method,self.config,self.history
-    right = accuracy(m.evaluate(val, [m.predictor], precision=c.precision)[m.predictor].argmax(1).numpy(), val.labels)
+    right = accuracy(m.predict(val, c.precision), val.labels)
     row = dict(epoch=self.epoch, lr=self.opt.param_groups[0]['lr'], val_accuracy=right, seconds=round(time.monotonic()-started, 3))
     row |= {f'loss_{n}': v for n, v in losses.items()} | {f'share_{n}': float(t.mean()) for n, t in zip(h.modules, trained)}
     h.rows.append(row); h.trained.append(trained)
-    for n, data in watch.items(): h.predictions[n].append(m.evaluate(data, [m.predictor], precision=c.precision)[m.predictor].argmax(1).numpy().astype(np.int16))
+    for n, data in watch.items(): h.predictions[n].append(m.predict(data, c.precision).astype(np.int16))
     if right > h.best: h.best,h.best_epoch,self.best = right,self.epoch,_copy(m.modules.state_dict())
     if c.keep_last: self.tail = (self.tail+[_copy(m.modules[m.predictor].state_dict())])[-c.keep_last:]
     self.epoch += 1
     self.sched.step()
 
-# %% ../nbs/08_learner.ipynb #2e93a6a9
+# %% ../nbs/08_learner.ipynb #65adf4f7
 @patch
 def fit(self:Method,
         train:ImageSet, # given labels
@@ -318,7 +334,7 @@ def fit(self:Method,
     self._finish(run, train)
     return run.history
 
-# %% ../nbs/08_learner.ipynb #7239207e
+# %% ../nbs/08_learner.ipynb #26428a44
 @patch
 def _walk(self:Method, run, train, val, watch):
     c,steps = run.config,-(-len(train)//run.config.batch_size)
@@ -346,7 +362,7 @@ def _check(self:Method, train, val):
         if tuple(data.classes) != self.classes: raise CufitError(f'The method knows the classes {self.classes}, but {name} has {tuple(data.classes)}. Build the method with the classes of the training set.')
         if not len(data): raise CufitError(f'{name} is empty. Give it at least one image.')
 
-# %% ../nbs/08_learner.ipynb #9ef19b1b
+# %% ../nbs/08_learner.ipynb #67d4011a
 @patch
 def last_epochs_accuracy(self:Method,
                          data:ImageSet, # with clean labels
@@ -361,7 +377,7 @@ def last_epochs_accuracy(self:Method,
     module.load_state_dict(best)
     return found
 
-# %% ../nbs/08_learner.ipynb #5cd10f94
+# %% ../nbs/08_learner.ipynb #fff73a6b
 def measured_rate(vit:FrozenViT, # on its device
                   batch_size:int=32, # images in a timed batch
                   precision:str='float32', # or 'bfloat16'
@@ -375,9 +391,19 @@ def measured_rate(vit:FrozenViT, # on its device
         best = min(best, (time.perf_counter()-start)/n)
     return vit.gflop()/best
 
-def cost_line(method:Method, train:ImageSet, val:ImageSet, config:TrainConfig)->str:
-    "Images, operations and expected minutes of a run, before it starts."
-    total = config.epochs*(len(train)*method.gflop() + len(val)*method.vit.gflop())
-    minutes = total/measured_rate(method.vit, config.batch_size, config.precision)/60
+def run_gflop(method:Method, # not yet trained
+              train:ImageSet, val:ImageSet, # of the run
+              config:TrainConfig, # epochs
+             )->float: # GFLOP
+    "What a run will compute, nothing rejected: training images and validation, epoch by epoch."
+    return method.passes(config)*(len(train)*method.gflop() + len(val)*method.vit.gflop())
+
+def expected_minutes(method, train, val, config)->float:
+    "Operations of a run over the measured rate; arguments as in `run_gflop`."
+    return run_gflop(method, train, val, config)/measured_rate(method.vit, config.batch_size, config.precision)/60
+
+def cost_line(method, train, val, config)->str:
+    "Images, operations and expected minutes of a run, before it starts; arguments as in `run_gflop`."
+    total,minutes = run_gflop(method, train, val, config),expected_minutes(method, train, val, config)
     return (f'{method.name}: {len(train)} images x {config.epochs} epochs, {method.gflop():.2f} GFLOP per image and step, '
             f'{total/1e3:.1f} TFLOP in all, {method.n_trainable:,} trained parameters, about {max(minutes, 0.1):.1f} minutes on {method.vit.device}')

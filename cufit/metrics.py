@@ -6,13 +6,13 @@
 __all__ = ['accuracy', 'per_class_recall', 'balanced_accuracy', 'auc', 'calibration_error', 'quadratic_kappa', 'label_precision',
            'label_recall', 'scores', 'jsonable']
 
-# %% ../nbs/07_metrics.ipynb #61bcaf1c
+# %% ../nbs/07_metrics.ipynb #6c6960a9
 import numpy as np
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
-from .core import CufitError, raises
+from .core import CufitError
 
-# %% ../nbs/07_metrics.ipynb #5801d803
+# %% ../nbs/07_metrics.ipynb #33518e94
 def _same_length(**arrays):
     sizes = {k: len(v) for k, v in arrays.items()}
     if len(set(sizes.values())) > 1: raise CufitError(f'These need one entry per image, but their lengths differ: {sizes}. Pass rows of the same images.')
@@ -34,10 +34,10 @@ def per_class_recall(predicted:np.ndarray, # int [N]
     with np.errstate(invalid='ignore'): return m.diagonal()/m.sum(1)
 
 def balanced_accuracy(predicted, labels, n_classes)->float:
-    "Mean recall over the classes that occur in `labels`."
+    "Mean recall over the classes that occur in `labels`; arguments as in `per_class_recall`."
     return float(np.nanmean(per_class_recall(predicted, labels, n_classes)))
 
-# %% ../nbs/07_metrics.ipynb #e5143a05
+# %% ../nbs/07_metrics.ipynb #f9d6fb98
 def auc(probabilities:np.ndarray, # [N, K], rows sum to 1
         labels:np.ndarray, # int [N]
        )->float: # in [0, 1]; nan where no class has both members and others
@@ -56,7 +56,7 @@ def calibration_error(probabilities:np.ndarray, # [N, K], rows sum to 1
     place = np.minimum((sure*bins).astype(int), bins-1)
     return float(sum(abs(right[place == b].mean()-sure[place == b].mean())*(place == b).mean() for b in np.unique(place)))
 
-# %% ../nbs/07_metrics.ipynb #1772b7c8
+# %% ../nbs/07_metrics.ipynb #3d621e19
 def quadratic_kappa(predicted:np.ndarray, # int grades [N]
                     labels:np.ndarray, # int grades [N]
                    )->float: # at most 1; 0 is chance
@@ -65,7 +65,7 @@ def quadratic_kappa(predicted:np.ndarray, # int grades [N]
     if len(set(np.unique(predicted)) | set(np.unique(labels))) == 1: return 1.
     return float(cohen_kappa_score(labels, predicted, weights='quadratic'))
 
-# %% ../nbs/07_metrics.ipynb #1220af29
+# %% ../nbs/07_metrics.ipynb #09c1e663
 def label_precision(chosen:np.ndarray, # bool [N]: rows a module was trained on
                     clean:np.ndarray, # bool [N]: rows whose given label is right
                    )->float: # in [0, 1]; nan where nothing was chosen
@@ -74,11 +74,11 @@ def label_precision(chosen:np.ndarray, # bool [N]: rows a module was trained on
     return float(clean[chosen].mean()) if chosen.any() else float('nan')
 
 def label_recall(chosen, clean)->float:
-    "Clean and chosen, over clean; nan where nothing is clean."
+    "Clean and chosen, over clean; nan where nothing is clean; arguments as in `label_precision`."
     _same_length(chosen=chosen, clean=clean)
     return float(chosen[clean].mean()) if clean.any() else float('nan')
 
-# %% ../nbs/07_metrics.ipynb #651ca398
+# %% ../nbs/07_metrics.ipynb #2e386623
 def scores(probabilities:np.ndarray, # [N, K], rows sum to 1
            labels:np.ndarray, # int [N], clean
           )->dict: # floats in [0, 1], and the list of recalls

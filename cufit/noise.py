@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'check_rate', 'check_labels', 'legacy_rng', 'symmetric_label
            'transition_matrix', 'check_matrix', 'draw_labels', 'confusion_counts', 'shares', 'NoiseRecord',
            'noise_record', 'save_record', 'load_record', 'corrupt']
 
-# %% ../nbs/04_noise.ipynb #02081a16
+# %% ../nbs/04_noise.ipynb #89d85eae
 import html
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from .core import CufitError, array_sha256, atomic, choose, numpy_rng, read_json, write_json
 
-# %% ../nbs/04_noise.ipynb #b6a0c9e0
+# %% ../nbs/04_noise.ipynb #d6a6a236
 def check_rate(rate:float, # what the user asked for
               )->float: # the same number, in [0, 1]
     "Return `rate` as a float, or say what a rate is."
@@ -36,7 +36,7 @@ def check_labels(labels, # [N] class numbers
     if len(bad): raise CufitError(f'Row {bad[0]} has label {y[bad[0]]}; with {n_classes} classes labels go from 0 to {n_classes-1}.')
     return y.astype(np.int64)
 
-# %% ../nbs/04_noise.ipynb #b43a854d
+# %% ../nbs/04_noise.ipynb #229db134
 def legacy_rng(seed:int, # 0 to 2**32-1
               )->np.random.RandomState: # NumPy's generator of old, with a state of its own
     "The generator of the published noise; it touches no global state."
@@ -55,16 +55,16 @@ def symmetric_labels(labels, # int [N] clean class numbers
         if not rng.uniform() > rate: given[i] = rng.choice(others[y], 1)[0]
     return given
 
-# %% ../nbs/04_noise.ipynb #40ff41f6
+# %% ../nbs/04_noise.ipynb #65be5282
 def _symmetric(rate, k, prior): return (1-rate)*np.eye(k) + rate*(1-np.eye(k))/(k-1)
 def _pair(rate, k, prior): return (1-rate)*np.eye(k) + rate*np.roll(np.eye(k), 1, axis=1)
 
-# %% ../nbs/04_noise.ipynb #ce2fac6a
+# %% ../nbs/04_noise.ipynb #f8daeedc
 def _ordinal(rate, k, prior):
     near = np.eye(k, k=1) + np.eye(k, k=-1)
     return (1-rate)*np.eye(k) + rate*near/near.sum(1, keepdims=True)
 
-# %% ../nbs/04_noise.ipynb #4037da13
+# %% ../nbs/04_noise.ipynb #570d6db6
 def check_prior(prior, # [K] counts or shares
                 n_classes:int, # K
                )->np.ndarray: # float64 [K], sums to 1
@@ -75,7 +75,7 @@ def check_prior(prior, # [K] counts or shares
     if not np.isfinite(p).all() or (p < 0).any() or p.sum() <= 0: raise CufitError(f'The prior is {p.tolist()}; expected counts or shares that are finite, not negative and not all zero.')
     return p/p.sum()
 
-# %% ../nbs/04_noise.ipynb #123f08a1
+# %% ../nbs/04_noise.ipynb #581d93d7
 def highest_rate(prior, # [K] class counts or shares
                 )->float: # in [0, 1]
     "The highest rate at which 'preserving' noise exists for these class frequencies."
@@ -89,7 +89,7 @@ def _preserving(rate, k, prior):
     np.fill_diagonal(flow, 0)
     return flow + np.diag(np.maximum(1-flow.sum(1), 0))
 
-# %% ../nbs/04_noise.ipynb #637b3fe4
+# %% ../nbs/04_noise.ipynb #235be2f4
 _matrices = dict(symmetric=_symmetric, pair=_pair, ordinal=_ordinal, preserving=_preserving)
 KINDS = tuple(_matrices)
 
@@ -102,7 +102,7 @@ def transition_matrix(kind:str, # 'symmetric', 'pair', 'ordinal' or 'preserving'
     if n_classes < 2: raise CufitError(f'The number of classes is {n_classes}; a label can only change where there are two or more.')
     return _matrices[choose(kind, KINDS, 'noise kind')](check_rate(rate), n_classes, prior)
 
-# %% ../nbs/04_noise.ipynb #2cba483f
+# %% ../nbs/04_noise.ipynb #16e73d74
 def check_matrix(matrix, # [K, K] row: clean class, column: given class
                  n_classes:int, # K
                 )->np.ndarray: # float64 [K, K], a copy
@@ -115,7 +115,7 @@ def check_matrix(matrix, # [K, K] row: clean class, column: given class
         if abs(row.sum()-1) > 1e-6: raise CufitError(f'Row {i} of the transition matrix sums to {row.sum():.6g}; expected 1, since every sample is given some label.')
     return m
 
-# %% ../nbs/04_noise.ipynb #94fef110
+# %% ../nbs/04_noise.ipynb #c81d5f13
 def draw_labels(labels, # int [N] clean class numbers
                 matrix, # [K, K] transition matrix
                 rng:np.random.Generator, # source of one uniform number a sample
@@ -126,7 +126,7 @@ def draw_labels(labels, # int [N] clean class numbers
     ladder /= ladder[:, -1:]        # a sum of 0.9999999 would leave a gap above the last class
     return (rng.random(len(labels))[:, None] >= ladder[check_labels(labels, len(m))]).sum(1)
 
-# %% ../nbs/04_noise.ipynb #0181e18c
+# %% ../nbs/04_noise.ipynb #75391f4e
 def confusion_counts(clean, # int [N] clean labels
                      given, # int [N] given labels
                      n_classes:int, # K
@@ -140,7 +140,7 @@ def shares(counts, # [..., K] not negative
     counts = np.asarray(counts, dtype=np.float64); total = counts.sum(-1, keepdims=True)
     return np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
 
-# %% ../nbs/04_noise.ipynb #b105766f
+# %% ../nbs/04_noise.ipynb #e9717530
 @dataclass(frozen=True, eq=False)
 class NoiseRecord:
     "What was done to the labels of one image set. It knows the truth, so no method is ever handed it."
@@ -170,7 +170,7 @@ class NoiseRecord:
     @staticmethod
     def load(path)->'NoiseRecord': return load_record(path)
 
-# %% ../nbs/04_noise.ipynb #60e5b278
+# %% ../nbs/04_noise.ipynb #2fd6b500
 def _freeze_record(r):
     k = len(r.classes)
     values = dict(classes=tuple(map(str, r.classes)), rate=check_rate(r.rate), seed=int(r.seed),
@@ -180,7 +180,7 @@ def _freeze_record(r):
         if isinstance(v, np.ndarray): v.flags.writeable = False
         object.__setattr__(r, name, v)
 
-# %% ../nbs/04_noise.ipynb #012afb83
+# %% ../nbs/04_noise.ipynb #4e9562fd
 def _cell(v):
     if np.isnan(v): return '<td title="no samples">–</td>'
     return f'<td style="text-align:right;background:rgba(0,114,178,{.55*v:.2f})">{100*v:.1f}</td>'
@@ -193,7 +193,7 @@ def _matrix_table(caption, m, classes):
 def _class_row(k, name, c, precision):
     return f'<tr><th>{k}</th><td style="text-align:left">{html.escape(name)}</td><td>{c[k].sum()}</td><td>{c[:,k].sum()}</td><td>{c[k,k]}</td>{_cell(precision)}</tr>'
 
-# %% ../nbs/04_noise.ipynb #447a3b0f
+# %% ../nbs/04_noise.ipynb #428b2b5d
 def _class_table(r):
     rows = [_class_row(k, n, r.counts, p) for k,(n,p) in enumerate(zip(r.classes, r.label_precision()))]
     head = '<tr><th></th><th style="text-align:left">class</th><th>clean</th><th>given</th><th>given and right</th><th>label precision, %</th></tr>'
@@ -203,7 +203,7 @@ def _record_html(r):
     head = f'<p><b>Noise, {html.escape(r.kind)}</b> (seed {r.seed}): {100*r.rate:.1f} % nominal, <b>{100*r.realised_rate:.1f} % realised</b>, {r.flipped.sum()} of {len(r)} labels changed.</p>'
     return head + f'<div>{_matrix_table("Nominal", r.nominal, r.classes)}{_matrix_table("Realised", r.realised, r.classes)}</div>' + _class_table(r)
 
-# %% ../nbs/04_noise.ipynb #9e68cdad
+# %% ../nbs/04_noise.ipynb #f51660cf
 def _plan(kind, rate, labels, k):
     prior = np.bincount(labels, minlength=k)/len(labels)
     if isinstance(kind, str): return kind, check_rate(rate), transition_matrix(kind, rate, k, prior)
@@ -223,7 +223,7 @@ def noise_record(labels, # int [N] clean class numbers
     else: given = draw_labels(clean, nominal, numpy_rng(seed, 'noise', name))
     return NoiseRecord(clean, given, name, rate, seed, classes, nominal)
 
-# %% ../nbs/04_noise.ipynb #060f4fec
+# %% ../nbs/04_noise.ipynb #21b362e0
 def _record_files(path):
     path = Path(path)
     stem = path.with_suffix('') if path.suffix in ('.npz', '.json') else path     # 'noise_0.4' has no suffix
@@ -239,7 +239,7 @@ def save_record(record:NoiseRecord, # what to write
     return write_json(js, dict(kind=record.kind, rate=record.rate, realised_rate=record.realised_rate, seed=record.seed,
                                classes=list(record.classes), samples=len(record), sha256=array_sha256(*arrays.values())))
 
-# %% ../nbs/04_noise.ipynb #f81f995a
+# %% ../nbs/04_noise.ipynb #2c9df4cb
 def load_record(path, # as it was given to `save_record`
                )->NoiseRecord: # equal to what was saved
     "Read a record back and check that both files belong together."
@@ -251,7 +251,7 @@ def load_record(path, # as it was given to `save_record`
     if array_sha256(*arrays) != about['sha256']: raise CufitError(f'{npz} and {js} do not belong together: the hash of the arrays differs. Restore both from one run.')
     return NoiseRecord(*arrays[:2], about['kind'], about['rate'], about['seed'], tuple(about['classes']), arrays[2])
 
-# %% ../nbs/04_noise.ipynb #e73163b0
+# %% ../nbs/04_noise.ipynb #846e88a3
 def corrupt(image_set, # an `ImageSet`; only its labels and classes are read
             kind='symmetric', # one of `KINDS`, or a [K, K] transition matrix of one's own
             rate:float=0.4, # expected share of labels that change; a matrix brings its own

@@ -8,7 +8,7 @@ __all__ = ['OKABE_ITO', 'CYCLE', 'DASHES', 'MARKERS', 'METHOD_COLORS', 'METHOD_D
            'draw_images', 'image_grid', 'check_matrices', 'draw_matrix', 'matrix', 'spread', 'check_lines', 'curves',
            'check_series', 'bars', 'check_points', 'scatter2d']
 
-# %% ../nbs/01_plot.ipynb #1b090453
+# %% ../nbs/01_plot.ipynb #6c1384fa
 import base64, io
 
 import matplotlib as mpl
@@ -21,14 +21,14 @@ from PIL import Image
 
 from .core import CufitError
 
-# %% ../nbs/01_plot.ipynb #69776034
+# %% ../nbs/01_plot.ipynb #a57708d1
 OKABE_ITO = dict(black='#000000', orange='#E69F00', sky='#56B4E9', green='#009E73',
                  yellow='#F0E442', blue='#0072B2', vermillion='#D55E00', purple='#CC79A7')
 CYCLE = tuple(OKABE_ITO[c] for c in ('blue', 'vermillion', 'green', 'orange', 'purple', 'sky', 'black'))
 DASHES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 MARKERS = 'osD^vP*Xp<>h'
 
-# %% ../nbs/01_plot.ipynb #2a55414d
+# %% ../nbs/01_plot.ipynb #803a765d
 METHOD_COLORS = dict(linear=OKABE_ITO['blue'], rein=OKABE_ITO['vermillion'], cufit=OKABE_ITO['green'],
                      lpm=OKABE_ITO['sky'], iam=OKABE_ITO['orange'], lam=OKABE_ITO['green'],
                      clean=OKABE_ITO['black'], given=OKABE_ITO['purple'])
@@ -47,7 +47,7 @@ def looks(names, # of lines, bars or point clouds; a method's name may come firs
         used.add(dash); out[n] = (color, dash)
     return {n: out[n] for n in names}
 
-# %% ../nbs/01_plot.ipynb #4f42ff2f
+# %% ../nbs/01_plot.ipynb #25c6f71a
 def style(grid:bool=True, # thin lines behind the data
          ):
     "A context in which figures have the look of this project."
@@ -56,7 +56,7 @@ def style(grid:bool=True, # thin lines behind the data
         'axes.grid': grid, 'grid.color': '#DDDDDD', 'grid.linewidth': 0.8, 'axes.axisbelow': True, 'lines.linewidth': 2,
         'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False, 'figure.facecolor': 'white', 'axes.facecolor': 'white'})
 
-# %% ../nbs/01_plot.ipynb #32363902
+# %% ../nbs/01_plot.ipynb #5e656eb6
 def fewer_colors(sheet:Image.Image, # RGB
                  colors:int=256, # size of the palette, 2 to 256
                 )->Image.Image: # with a palette; white stays white
@@ -68,7 +68,7 @@ def fewer_colors(sheet:Image.Image, # RGB
     small.putpalette(table.ravel().tolist())
     return small
 
-# %% ../nbs/01_plot.ipynb #c7130eb3
+# %% ../nbs/01_plot.ipynb #5734488b
 class Picture(Figure):
     "A matplotlib figure that shows itself once, as the last value of a cell, and needs no `pyplot`."
     def _repr_mimebundle_(self, include=None, exclude=None):
@@ -94,7 +94,7 @@ def new_figure(width:float=7., # inches; 7 are 700 pixels
     "An empty figure that shows itself once."
     return Picture(figsize=(width, height), dpi=100, layout=layout)
 
-# %% ../nbs/01_plot.ipynb #89f330a2
+# %% ../nbs/01_plot.ipynb #f7fc8b57
 def check_images(images, # uint8 [N, 3, H, W]
                 )->np.ndarray: # the same
     "Return the images, or say what is wrong with them."
@@ -113,7 +113,7 @@ def check_length(values, # a sequence or None
     if len(values) != n: raise CufitError(f'There are {len(values)} {what}, but {n} are needed: one for each.')
     return values
 
-# %% ../nbs/01_plot.ipynb #8271c227
+# %% ../nbs/01_plot.ipynb #c573b2a2
 def mosaic(images:np.ndarray, # uint8 [N, 3, H, W]
            columns:int, # images a row
            gap:tuple, # white pixels (above, beside) each image
@@ -125,7 +125,7 @@ def mosaic(images:np.ndarray, # uint8 [N, 3, H, W]
     for image,(x,y) in zip(images, corners): sheet[y:y+h, x:x+w] = image.transpose(1, 2, 0)
     return sheet, corners
 
-# %% ../nbs/01_plot.ipynb #350f1122
+# %% ../nbs/01_plot.ipynb #a13efbb6
 def _frame(ax, corner, size, mark, pad):
     if mark is None or mark is False or mark is np.False_: return
     (x, y), (w, h) = corner, size
@@ -150,7 +150,7 @@ def draw_images(ax, # the axes to draw on
         _frame(ax, (x, y), (w, h), m, pad/2)
     return sheet.shape[:2]
 
-# %% ../nbs/01_plot.ipynb #a98c3a03
+# %% ../nbs/01_plot.ipynb #5ebaf613
 def image_grid(images, # uint8 [N, 3, H, W]
                titles=None, # [N] texts above the images, up to three lines each
                columns:int=8, # images a row
@@ -164,7 +164,7 @@ def image_grid(images, # uint8 [N, 3, H, W]
     fig.set_size_inches(width, width*high/wide)
     return fig
 
-# %% ../nbs/01_plot.ipynb #52b8a676
+# %% ../nbs/01_plot.ipynb #64efb96a
 def _short(name, most=16): return '\n'.join(t if len(t) <= most else t[:most-1] + '…' for t in str(name).split('\n'))
 
 def _number(v, fmt, zeros):
@@ -176,7 +176,7 @@ def _heat(ax, m, top, fmt, zeros, size):
     for (i, j), v in np.ndenumerate(m):
         ax.text(j, i, _number(v, fmt, zeros), ha='center', va='center', fontsize=size, color='white' if v > .6*top else 'black')
 
-# %% ../nbs/01_plot.ipynb #ab7d43e2
+# %% ../nbs/01_plot.ipynb #04002c52
 def check_matrices(m, # [K, L] or a list of them
                   )->list: # of float [K, L]
     "One matrix or several, as a list; all of one shape."
@@ -201,13 +201,13 @@ def _ticks(ax, names, first):
     ax.set_yticks(range(len(names[0])), names[0] if first else ['']*len(names[0]))
     ax.tick_params(length=0); ax.spines[:].set_visible(False)
 
-# %% ../nbs/01_plot.ipynb #149f92d1
+# %% ../nbs/01_plot.ipynb #00fdcb5f
 def _names(classes, k, l):
     if classes is None: return [[str(i) for i in range(k)], [str(i) for i in range(l)]]
     rows, columns = (classes, classes) if k == l and not (len(classes) == 2 and not isinstance(classes[0], str)) else classes
     return [[_short(c) for c in check_length(rows, k, 'row names')], [_short(c) for c in check_length(columns, l, 'column names')]]
 
-# %% ../nbs/01_plot.ipynb #1bfadb8c
+# %% ../nbs/01_plot.ipynb #8704b6e7
 def matrix(m, # [K, L] or a list of them, drawn side by side
            classes=None, # [K] names; for matrices that are not square (row names, column names)
            title=None, # a text, or a list of one for each matrix
@@ -232,7 +232,7 @@ def matrix(m, # [K, L] or a list of them, drawn side by side
         for ax in axes[len(ms):]: ax.remove()
     return fig
 
-# %% ../nbs/01_plot.ipynb #6a512839
+# %% ../nbs/01_plot.ipynb #73ea78b8
 def spread(heights, # [n] wanted positions
            gap:float, # smallest distance between two
           )->np.ndarray: # float [n] positions, at least `gap` apart
@@ -246,7 +246,7 @@ def spread(heights, # [n] wanted positions
     out = np.empty(len(h)); out[order] = np.repeat([b[0] for b in blocks], [b[1] for b in blocks]) + gap*np.arange(len(h))
     return out
 
-# %% ../nbs/01_plot.ipynb #60096ed7
+# %% ../nbs/01_plot.ipynb #42987f23
 def check_lines(lines, # dict name -> [n] numbers, or a DataFrame with a column each
                 x=None, # [n] or None: the DataFrame's index, or 1 to n
                )->dict: # name -> (x float [n], y float [n])
@@ -261,7 +261,7 @@ def check_lines(lines, # dict name -> [n] numbers, or a DataFrame with a column 
     if not out: raise CufitError('There is no line to draw; expected a dict of name -> numbers.')
     return out
 
-# %% ../nbs/01_plot.ipynb #1313f4d3
+# %% ../nbs/01_plot.ipynb #03290989
 def _label(ax, xlabel, ylabel, title, ylim):
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if ylim: ax.set_ylim(*ylim)
@@ -274,7 +274,7 @@ def _end_labels(ax, ends, size=10):
         ax.annotate(_short(name, 24), (x, y), xytext=(12, (h-y)/(high-low)*tall), textcoords='offset points', va='center', fontsize=size,
                     annotation_clip=False, arrowprops=dict(arrowstyle='-', color=color, lw=.8, shrinkA=1, shrinkB=0))
 
-# %% ../nbs/01_plot.ipynb #3ac7d21e
+# %% ../nbs/01_plot.ipynb #f3624935
 def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame with a column each
            x=None, # [n] shared places on the x axis; the DataFrame's index, or 1 to n
            xlabel:str='epoch', ylabel:str='',
@@ -289,14 +289,14 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
         fig = new_figure(7, height); ax = fig.subplots()
         for name,(at,y) in data.items():
             color, dash = (colors or {}).get(name, own[name][0]), (dashes or {}).get(name, own[name][1])
-            ax.plot(at, y, dash, color=color, label=name)
+            ax.plot(at, y, linestyle=dash, color=color, label=name)
             if name in (bands or {}): ax.fill_between(at, *bands[name], color=color, alpha=.18, lw=0)
             last = np.flatnonzero(np.isfinite(y))[-1]; ends.append((name, at[last], y[last], color))
         _label(ax, xlabel, ylabel, title, ylim); _end_labels(ax, ends)
         if all((at == np.round(at)).all() for at,_ in data.values()): ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
-# %% ../nbs/01_plot.ipynb #613b9b26
+# %% ../nbs/01_plot.ipynb #19d6432d
 def check_series(series, # dict name -> [K] numbers, or a DataFrame with a column each
                  k:int, # number of classes
                 )->dict: # name -> float [K]
@@ -322,7 +322,7 @@ def _class_ticks(ax, classes):
     tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 88
     ax.set_xticks(range(len(names)), names, rotation=35 if tight else 0, ha='right' if tight else 'center'); ax.grid(False, axis='x')
 
-# %% ../nbs/01_plot.ipynb #72d1891a
+# %% ../nbs/01_plot.ipynb #b5a0d091
 def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a column each
          classes, # [K] names
          ylabel:str='', xlabel:str='', title:str='', ylim=None, # (low, high)
@@ -343,7 +343,7 @@ def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a
         if len(data) > 1: fig.legend(*ax.get_legend_handles_labels(), loc='outside upper right', ncols=len(data))
     return fig
 
-# %% ../nbs/01_plot.ipynb #71f68c56
+# %% ../nbs/01_plot.ipynb #fe18394d
 def check_points(points, # [N, 2]
                  labels, # int [N]
                  k:int, # number of classes
@@ -355,7 +355,7 @@ def check_points(points, # [N, 2]
     if len(y) and (y.min() < 0 or y.max() >= k): raise CufitError(f'Labels go from {y.min()} to {y.max()}; with {k} class names they have to be 0 to {k-1}.')
     return p, y
 
-# %% ../nbs/01_plot.ipynb #ddd2cf2b
+# %% ../nbs/01_plot.ipynb #1910a43e
 def scatter2d(points, # [N, 2]
               labels, # int [N] class numbers
               classes, # [K] names

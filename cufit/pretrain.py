@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['DYE_ORDER', 'FULL', 'WIDE', 'FAMILIES', 'SHARES', 'RINGS', 'wide_cells', 'palette', 'coloured', 'textures', 'shapes',
            'julia', 'fractals', 'draw_family', 'turned', 'view', 'spectrum', 'summary_loss', 'restore_loss',
-           'Pretraining', 'frozen_tokens', 'neighbour_accuracy', 'sampler', 'pretrain']
+           'whiten_patches', 'sine_positions', 'Pretraining', 'frozen_tokens', 'neighbour_accuracy', 'sampler',
+           'pretrain', 'save_weights']
 
-# %% ../nbs/12_pretrain.ipynb #b485b0d7
+# %% ../nbs/12_pretrain.ipynb #219728c2
 import math, time
 from pathlib import Path
 
@@ -16,13 +17,14 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from timm.layers import build_sincos2d_pos_embed
 from torch import nn
 
 from .backbone import POCKET, POCKET_MEAN, POCKET_STD, pocket_vit
 from .cells import CHUNK, INGREDIENTS, column, draw_cells, dye_layers, inside, mix, outline, photograph, plane, spots
 from .core import CufitError, atomic, choose, generator, global_seed, numpy_rng, progress
 
-# %% ../nbs/12_pretrain.ipynb #3dbabb3c
+# %% ../nbs/12_pretrain.ipynb #be3bb278
 DYE_ORDER, FULL = ('azure', 'eosin', 'violet', 'orange'), (1.7, 1.7, 2.3, 1.7)    # channels of a drawing, and their largest amounts
 WIDE = {k: [(min(low for low, _ in v), max(high for _, high in v))] for k, v in INGREDIENTS.items()}
 WIDE |= dict(beads=[(0, 5)], granules=[(-.1, .65)], radius=[(1.5, 8.5)])
@@ -33,7 +35,7 @@ def wide_cells(rng, n:int, size:int)->tuple: # photographs [n, 3, size, size] an
     drawing = np.stack([layers[d]*np.float32(255/f) for d, f in zip(DYE_ORDER, FULL)], 1)
     return photograph(rng, layers), drawing.clip(0, 255).astype(np.uint8)
 
-# %% ../nbs/12_pretrain.ipynb #dcd4d186
+# %% ../nbs/12_pretrain.ipynb #d5d37d15
 def palette(rng, heights:np.ndarray)->np.ndarray: # uint8 [N, 3, size, size]
     "Colour each landscape [N, size, size] by a palette of its own."
     n = len(heights)
@@ -49,7 +51,7 @@ def coloured(rng, heights:np.ndarray)->tuple: # photographs and drawings, as in 
     drawing = ((heights-low)/span*120).astype(np.uint8)[:, None].repeat(4, 1)
     return palette(rng, heights), drawing
 
-# %% ../nbs/12_pretrain.ipynb #2deaee8e
+# %% ../nbs/12_pretrain.ipynb #a2fc0e05
 def textures(rng, n:int, size:int)->tuple: # as `wide_cells`
     "Landscapes of waves."
     x, y = plane(size)
@@ -68,7 +70,7 @@ def shapes(rng, n:int, size:int)->tuple: # as `wide_cells`
         heights = heights*(1-here) + here*column(rng.uniform(-1, 1, n))
     return coloured(rng, heights)
 
-# %% ../nbs/12_pretrain.ipynb #46908b2a
+# %% ../nbs/12_pretrain.ipynb #de014a14
 def julia(z:np.ndarray, c:np.ndarray, steps:int=24)->np.ndarray: # float32 [N, size, size]
     "How long each point stays small under z -> z*z + c."
     small = np.zeros(z.shape, np.float32)
@@ -87,9 +89,9 @@ def fractals(rng, n:int, size:int)->tuple: # as `wide_cells`
     heights = julia(z.astype(np.complex64), c.astype(np.complex64))
     return coloured(rng, .4*(heights - heights.mean((1, 2), keepdims=True))/(heights.std((1, 2), keepdims=True) + 1e-3))
 
-# %% ../nbs/12_pretrain.ipynb #3524b673
+# %% ../nbs/12_pretrain.ipynb #340dde58
 FAMILIES = dict(cells=wide_cells, textures=textures, shapes=shapes, fractals=fractals)
-SHARES = dict(cells=.7, textures=.1, shapes=.1, fractals=.1)
+SHARES = dict(cells=.76, textures=.08, shapes=.08, fractals=.08)
 
 def draw_family(name:str, # one of FAMILIES
                 n:int, size:int, # how many pictures, rounded up to chunks of 64; pixels a side
@@ -101,7 +103,7 @@ def draw_family(name:str, # one of FAMILIES
     parts = [make(numpy_rng(seed, 'pretrain', name, i), CHUNK, size) for i in range(-(-n//CHUNK))]
     return np.concatenate([np.concatenate(p, 1) for p in parts])
 
-# %% ../nbs/12_pretrain.ipynb #5aebb379
+# %% ../nbs/12_pretrain.ipynb #750cd21d
 def turned(n:int, g:torch.Generator)->torch.Tensor: # [n, 2, 3]
     "Random rotations with flip, zoom and shift, as `affine_grid` wants them."
     angle, zoom, flip = 2*math.pi*torch.rand(n, generator=g), .75 + .35*torch.rand(n, generator=g), torch.randint(2, (n,), generator=g)*2-1
@@ -121,7 +123,7 @@ def view(pictures:torch.Tensor, # float [B, 7, S, S] from 0 to 1: photograph and
     x = ((x-mean)*draw(.7, 1.3, 1) + mean + draw(-.1, .1, 1))*draw(.8, 1.25, 3)
     return (x - POCKET_MEAN[0])/POCKET_STD[0], drawing
 
-# %% ../nbs/12_pretrain.ipynb #4e9179a4
+# %% ../nbs/12_pretrain.ipynb #874dcad6
 RINGS = (-1, .5, 1.5, 2.5, 3.5, 5, 7, 9.5, 12.5, 16, 20, 35)    # borders of the spectrum's bands, in waves across the picture
 
 def spectrum(drawing:torch.Tensor, # [B, 4, size, size], 0 to 1
@@ -133,7 +135,7 @@ def spectrum(drawing:torch.Tensor, # [B, 4, size, size], 0 to 1
     bands = [((low < waves) & (waves <= high)).float() for low, high in zip(RINGS, RINGS[1:])]
     return torch.log(torch.einsum('bcij,kij->bck', power, torch.stack(bands)) + .01).flatten(1)
 
-# %% ../nbs/12_pretrain.ipynb #94f42af9
+# %% ../nbs/12_pretrain.ipynb #e4b26b03
 def summary_loss(told:torch.Tensor, # [B, 44], from the class tokens
                  drawing:torch.Tensor, # [B, 4, size, size], 0 to 1
                 )->torch.Tensor:
@@ -149,7 +151,28 @@ def restore_loss(painted:torch.Tensor, # [B, patches, 4 * patch²], from the pat
     target = F.unfold(drawing, side, stride=side).transpose(1, 2)
     return F.mse_loss(painted, (target - .12)/.17)
 
-# %% ../nbs/12_pretrain.ipynb #8f5ada41
+# %% ../nbs/12_pretrain.ipynb #8fad1728
+@torch.no_grad()
+def whiten_patches(vit, x:torch.Tensor, # [N, 3, size, size], normalised
+                   scale:float=.3, # standard deviation of a token's numbers
+                   floor:float=3e-3, # variance below which a component counts as noise
+                  ):
+    "Set the patch embedding to the principal components of the patches of `x`, each brought to one variance."
+    side = POCKET['patch_size']
+    patches = F.unfold(x, side, stride=side).transpose(1, 2).flatten(0, 1)
+    mean = patches.mean(0)
+    variance, axes = torch.linalg.eigh(torch.cov((patches - mean).T))
+    weight = (scale*axes/(variance.clamp(min=0) + floor).sqrt()).T
+    vit.patch_embed.proj.weight.copy_(weight.reshape(vit.patch_embed.proj.weight.shape))
+    vit.patch_embed.proj.bias.copy_(-weight@mean)
+
+@torch.no_grad()
+def sine_positions(vit, scale:float=.3):
+    "Set the position table to sines and cosines of column and row; the class token's row stays."
+    table = build_sincos2d_pos_embed(list(vit.patch_embed.grid_size), POCKET['embed_dim'], temperature=100.)
+    vit.pos_embed[0, vit.num_prefix_tokens:] = scale*table
+
+# %% ../nbs/12_pretrain.ipynb #a825fca8
 class Pretraining(nn.Module):
     "The pocket ViT with a head for each task."
     def __init__(self, seed:int=0):
@@ -164,7 +187,7 @@ class Pretraining(nn.Module):
         tokens = self.vit.forward_features(x)
         return summary_loss(self.summarise(tokens[:, 0]), drawing), restore_loss(self.restore(tokens[:, 1:]), drawing)
 
-# %% ../nbs/12_pretrain.ipynb #64662882
+# %% ../nbs/12_pretrain.ipynb #11ab0647
 @torch.no_grad()
 def frozen_tokens(model, images:np.ndarray, # uint8 [N, 3, 48, 48]
                  )->np.ndarray: # float32 [N, D]
@@ -179,7 +202,7 @@ def neighbour_accuracy(model, seed:int=0, k:int=5)->float:
     votes = F.one_hot(torch.from_numpy(b)[(p@q.T).topk(k).indices]).sum(1)
     return float((votes.argmax(1).numpy() == a).mean())
 
-# %% ../nbs/12_pretrain.ipynb #0c1dcfd6
+# %% ../nbs/12_pretrain.ipynb #1d9493f9
 def sampler(pools:dict, # family -> uint8 [n, 7, size, size]
             batch_size:int, g:torch.Generator):
     "Endless batches, each of one family, which is drawn by its share."
@@ -188,12 +211,12 @@ def sampler(pools:dict, # family -> uint8 [n, 7, size, size]
         pool = pools[names[int(torch.multinomial(share, 1, generator=g))]]
         yield torch.from_numpy(pool[torch.randint(len(pool), (batch_size,), generator=g).numpy()]).float()/255
 
-def pretrain(steps:int=600, # batches
+def pretrain(steps:int=2600, # batches
              pictures:int=16_000, # drawn before training
-             batch_size:int=160, # pictures
+             batch_size:int=40, # pictures
              lr:float=1e-3, # largest learning rate
              seed:int=0, # of pictures, views, weights and batches
-             watch:int=50, # steps between two looks at the neighbours
+             watch:int=200, # steps between two looks at the neighbours
             )->tuple: # the ViT, and a DataFrame with a row for each look
     "Train a pocket ViT on drawings without labels."
     pools = {f: draw_family(f, int(pictures*s), 64, seed) for f, s in SHARES.items()}
@@ -201,6 +224,7 @@ def pretrain(steps:int=600, # batches
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=1/12)
     batches = sampler(pools, batch_size, g)
+    sine_positions(model.vit); whiten_patches(model.vit, torch.cat([view(next(batches), g)[0] for _ in range(40)]))
     for step in progress(range(1, steps+1), 'pretrain'):
         model.train(); told, restored = model.losses(next(batches), g)
         optimizer.zero_grad(); (told + restored).backward(); optimizer.step(); schedule.step()
@@ -208,3 +232,11 @@ def pretrain(steps:int=600, # batches
             rows.append(dict(step=step, summary=told.item(), restore=restored.item(), neighbours=neighbour_accuracy(model.vit),
                              seconds=round(time.perf_counter()-start)))
     return model.vit.eval(), pd.DataFrame(rows)
+
+# %% ../nbs/12_pretrain.ipynb #9b456045
+def save_weights(model, # a pocket ViT
+                 path, # the safetensors file to write
+                )->Path:
+    "Write the model in float16."
+    with atomic(path) as part: save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, str(part))
+    return Path(path)

@@ -13,7 +13,7 @@ def settings():
 
 def links(text, address, branch):
     "Links between notebooks lead to the files; {git_url} is the address of the repository."
-    return text.replace("{git_url}", address).replace("{branch}", branch).replace(".ipynb)", ".ipynb)").replace("](0", "](nbs/0").replace("](1", "](nbs/1").replace("](8", "](nbs/8").replace("](9", "](nbs/9")
+    return text.replace("{git_url}", address).replace("{branch}", branch).replace("](0", "](nbs/0").replace("](1", "](nbs/1").replace("](8", "](nbs/8").replace("](9", "](nbs/9")
 
 
 def block(cell):
