@@ -14,7 +14,7 @@ demo: .venv/ready
 
 test: .venv/ready-dev
 	$(BIN)/python tools/check.py
-	timeout 1200 $(BIN)/nbdev_test --n_workers 2 --do_print
+	CUFIT_SCALE=quick timeout 1200 $(BIN)/nbdev_test --n_workers 2 --do_print
 	$(BIN)/python -m pytest -q tests
 
 lab: .venv/ready-dev

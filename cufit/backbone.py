@@ -237,10 +237,10 @@ def gflop(self:FrozenViT,
     patches = 2*self.model.patch_embed.num_patches*self.model.patch_embed.proj.weight.numel() if begin == 0 else 0
     return (cost + patches)/1e9
 
-# %% ../nbs/05_backbone.ipynb #e465db8d
+# %% ../nbs/05_backbone.ipynb #ad18d23c
 POCKET = dict(img_size=48, patch_size=8, embed_dim=192, depth=4, num_heads=3, num_classes=0)
 POCKET_MEAN = POCKET_STD = (0.5, 0.5, 0.5)
-POCKET_FILE,POCKET_SHA256 = 'pocket_vit.safetensors',''
+POCKET_FILE,POCKET_SHA256 = 'pocket_vit.safetensors','c5bc03f73969f20471ba1111d03e35c0b548757359ec14a41cafed179cafdc02'
 
 def pocket_vit(seed:int=0)->VisionTransformer:
     "The pocket ViT's architecture with random weights."

@@ -135,21 +135,22 @@ def bubbles(rng, x, y, recipe:dict, room:np.ndarray)->np.ndarray: # [N, size, si
     peaks = spots(rng, x, y, rng.uniform(2, 3, len(room)))
     return inside(column(2.3 - 3*recipe['vacuoles']) - peaks, .5)*column(recipe['vacuoles'] > .03)*room
 
-# %% ../nbs/03_cells.ipynb #a6e4b517
-def body(rng, recipe:dict, size:int)->tuple: # x and y from the cell's centre, cell and nucleus from 0 to 1
+# %% ../nbs/03_cells.ipynb #c854fe32
+def body(rng, recipe:dict, size:int, shift:float)->tuple: # x and y from the cell's centre, cell and nucleus from 0 to 1
     "Outline and nucleus of each cell."
     (x, y), n = plane(size), len(recipe['radius'])
-    dx, dy = rng.normal(0, .7, (2, n))
+    dx, dy = rng.normal(0, shift, (2, n))
     x, y, soft = x - column(dx), y - column(dy), max(.35, 1.2*FIELD/size)
     edge = outline(rng, x, y, recipe['radius'], recipe['ragged'])
     return x, y, inside(edge, soft), inside(nucleus(rng, x, y, recipe), soft)*inside(edge + .2, soft)
 
-# %% ../nbs/03_cells.ipynb #a2ab06a6
+# %% ../nbs/03_cells.ipynb #ed726168
 def dye_layers(rng, recipe:dict, # as mixed
                size:int, # pixels a side
+               shift:float=1.4, # µm, standard deviation of the cell's place
               )->dict: # 'cell' and each dye -> float32 [N, size, size]
     "How much of each dye lies in each pixel: the cell itself, before anybody takes its picture."
-    x, y, cell, core = body(rng, recipe, size)
+    x, y, cell, core = body(rng, recipe, size, shift)
     free = cell*(1-core)
     clumps = np.clip(1 + .6*column(recipe['chromatin'])*spots(rng, x, y, rng.uniform(1.6, 2.8, len(cell))), .3, 2)
     grains = granules(rng, x, y, recipe, cell*(1 - core*column(1-recipe['cover'])))

@@ -111,13 +111,13 @@ class Method:
     @property
     def n_trainable(self): return sum(p.numel() for p in self.modules.parameters())
 
-# %% ../nbs/08_learner.ipynb #735bdad1
+# %% ../nbs/08_learner.ipynb #92360a92
 @patch
 @torch.no_grad()
 def evaluate(self:Method,
              data:ImageSet, # any images; labels are not looked at
              names=None, # modules; all of them unless given
-             batch_size:int=64, # images at a time
+             batch_size:int=128, # images at a time
              precision:str='float32', # or 'bfloat16'
             )->dict: # name -> float32 logits [N, K] on the CPU
     "Logits of every module for every image."

@@ -24,14 +24,14 @@ from .backbone import POCKET, POCKET_MEAN, POCKET_STD, pocket_vit
 from .cells import CHUNK, INGREDIENTS, column, draw_cells, dye_layers, inside, mix, outline, photograph, plane, spots
 from .core import CufitError, atomic, choose, generator, global_seed, numpy_rng, progress
 
-# %% ../nbs/12_pretrain.ipynb #be3bb278
+# %% ../nbs/12_pretrain.ipynb #c199dba7
 DYE_ORDER, FULL = ('azure', 'eosin', 'violet', 'orange'), (1.7, 1.7, 2.3, 1.7)    # channels of a drawing, and their largest amounts
 WIDE = {k: [(min(low for low, _ in v), max(high for _, high in v))] for k, v in INGREDIENTS.items()}
 WIDE |= dict(beads=[(0, 5)], granules=[(-.1, .65)], radius=[(1.5, 8.5)])
 
 def wide_cells(rng, n:int, size:int)->tuple: # photographs [n, 3, size, size] and drawings [n, 4, size, size], uint8
     "Cells of no class."
-    layers = dye_layers(rng, mix(rng, np.zeros(n, int), WIDE), size)
+    layers = dye_layers(rng, mix(rng, np.zeros(n, int), WIDE), size, shift=.7)
     drawing = np.stack([layers[d]*np.float32(255/f) for d, f in zip(DYE_ORDER, FULL)], 1)
     return photograph(rng, layers), drawing.clip(0, 255).astype(np.uint8)
 
@@ -187,12 +187,12 @@ class Pretraining(nn.Module):
         tokens = self.vit.forward_features(x)
         return summary_loss(self.summarise(tokens[:, 0]), drawing), restore_loss(self.restore(tokens[:, 1:]), drawing)
 
-# %% ../nbs/12_pretrain.ipynb #11ab0647
+# %% ../nbs/12_pretrain.ipynb #ad840419
 @torch.no_grad()
 def frozen_tokens(model, images:np.ndarray, # uint8 [N, 3, 48, 48]
                  )->np.ndarray: # float32 [N, D]
     "Class tokens of a pocket ViT, after its norm."
-    model.eval(); x = torch.from_numpy(images)
+    model.eval(); x = torch.tensor(images)
     return torch.cat([model((b.float()/255 - POCKET_MEAN[0])/POCKET_STD[0]) for b in x.split(256)]).numpy()
 
 def neighbour_accuracy(model, seed:int=0, k:int=5)->float:

@@ -6,7 +6,9 @@
 __all__ = ['FeatureMethod', 'Linear', 'ridge_path', 'ClosedForm', 'Ridge', 'Neighbours', 'neighbourhood_sizes',
            'WeightedNeighbours']
 
-# %% ../nbs/09_probe.ipynb #76a6d30e
+# %% ../nbs/09_probe.ipynb #3862b95c
+import time
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from .features import extract, extract_views
 from .learner import History, Method, TrainConfig
 from .metrics import accuracy
 
-# %% ../nbs/09_probe.ipynb #60d0efb5
+# %% ../nbs/09_probe.ipynb #7c059d46
 class FeatureMethod(Method):
     "Base of methods that read only frozen features; those of centre crops are computed once per set."
     def __init__(self, *args, **kwargs):
@@ -38,7 +40,7 @@ class FeatureMethod(Method):
     def _norm(self, f): return self.vit.norm(f.to(self.vit.device)).cpu()
 
     @torch.no_grad()
-    def evaluate(self, data, names=None, batch_size=64, precision='float32'):
+    def evaluate(self, data, names=None, batch_size=128, precision='float32'):
         "Logits of every module for every image; see `Method.evaluate`."
         f = self.features(data, precision).to(self.vit.device)
         return {n: self.modules[n](f).float().cpu() for n in names or self.modules}
@@ -84,7 +86,7 @@ def ridge_path(features:torch.Tensor, # float [N, D]
         w = (v @ (right/(s.clamp(min=0)+strength*s.mean())[:, None])).T
         yield w.float(),(my-w @ mx).float()
 
-# %% ../nbs/09_probe.ipynb #98aabfe9
+# %% ../nbs/09_probe.ipynb #4f853bc3
 class ClosedForm(FeatureMethod):
     "Base of methods that are solved, not trained: one pass, one line of history."
     def passes(self, config): return 1
@@ -92,8 +94,9 @@ class ClosedForm(FeatureMethod):
         "Solve; settings other than precision have no effect, and there is nothing to resume."
         self._check(train, val)
         self.history = History(list(self.modules), predictions={n: [] for n in watch or {}})
+        started = time.monotonic()
         right = self.solve(train, val, config)
-        self.history.rows.append(dict(epoch=0, val_accuracy=right))
+        self.history.rows.append(dict(epoch=0, val_accuracy=right, seconds=round(time.monotonic()-started, 3)))
         self.history.trained.append(np.ones((1, len(train)), bool))
         self.history.best,self.history.best_epoch = right,0
         for n, data in (watch or {}).items(): self.history.predictions[n].append(self.predict(data).astype(np.int16))

@@ -31,16 +31,16 @@ def selection_table(history:History, # of a run
     return pd.DataFrame([dict(epoch=e, module=n, share=float(rows.mean()), label_precision=label_precision(rows, clean), label_recall=label_recall(rows, clean))
                          for e, epoch in enumerate(history.trained) for n, rows in zip(history.modules, epoch)])
 
-# %% ../nbs/84_report.ipynb #50de858a
-def curve_table(history:History, # with watched sets 'train' and 'test'
+# %% ../nbs/84_report.ipynb #99c8e5a3
+def curve_table(history:History, # with watched sets 'train', 'test' or both
                 noise:NoiseRecord, # of the training labels
                 test_labels:np.ndarray=None, # int [n], clean labels of the watched test set
                )->pd.DataFrame: # one row per epoch
     "Accuracy of the predicting module per epoch: training images against given and against clean labels, and test."
-    rows = [dict(epoch=e, given=accuracy(p, noise.given), clean=accuracy(p, noise.clean)) for e, p in enumerate(history.predictions.get('train', []))]
-    if test_labels is not None:
-        k = len(noise.classes)
-        for row, p in zip(rows, history.predictions['test']): row |= dict(test=accuracy(p, test_labels), test_balanced=balanced_accuracy(p, test_labels, k))
+    k,seen = len(noise.classes),history.predictions
+    rows = [dict(epoch=e) for e in range(len(history.trained))]
+    for row, p in zip(rows, seen.get('train', [])): row |= dict(given=accuracy(p, noise.given), clean=accuracy(p, noise.clean))
+    for row, p in zip(rows, seen.get('test', [])): row |= dict(test=accuracy(p, test_labels), test_balanced=balanced_accuracy(p, test_labels, k))
     return pd.DataFrame(rows)
 
 # %% ../nbs/84_report.ipynb #5a005e23
