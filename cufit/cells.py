@@ -213,18 +213,19 @@ def photograph(rng, layers:dict)->np.ndarray: # uint8 [N, 3, size, size]
     light += grain*rng.standard_normal(light.shape, dtype=np.float32)
     return (np.clip(light, 0, 1)*255 + .5).astype(np.uint8)
 
-# %% ../nbs/03_cells.ipynb #ef51ba68
+# %% ../nbs/03_cells.ipynb #082c4d01
 CHUNK = 64    # cells drawn together
 
 def draw_chunk(rng:np.random.Generator, # source of the chunk
                columns:np.ndarray, # [K] columns of the table
                size:int, # pixels a side
+               shift:float=1.4, # as in `dye_layers`
               )->tuple: # uint8 [64, 3, size, size], int64 [64]
     "One chunk of cells and their labels, which count through `columns`."
     labels = rng.permutation(np.arange(CHUNK) % len(columns))
-    return photograph(rng, dye_layers(rng, mix(rng, columns[labels]), size)), labels
+    return photograph(rng, dye_layers(rng, mix(rng, columns[labels]), size, shift)), labels
 
-# %% ../nbs/03_cells.ipynb #0920a5cb
+# %% ../nbs/03_cells.ipynb #a6f96be8
 def check_draw(n, size):
     "Refuse a number or a size of pictures that cannot be drawn."
     if n < 1: raise CufitError(f'Asked for {n} cells; expected at least 1.')
@@ -235,11 +236,12 @@ def draw_cells(n:int, # how many
                seed:int=0, # of the draw
                classes=CELL_CLASSES, # names out of CELL_CLASSES; labels count in this order
                stream:str='cells', # another name gives other cells from the same seed
+               shift:float=1.4, # µm, standard deviation of the cells' places
               )->tuple: # images uint8 [n, 3, size, size], labels int64 [n]
     "Draw blood cells, all classes equally frequent."
     check_draw(n, size)
     columns = np.array([CELL_CLASSES.index(choose(c, CELL_CLASSES, 'class')) for c in classes])
-    chunks = [draw_chunk(numpy_rng(seed, 'cells', stream, i), columns, size) for i in range(-(-n//CHUNK))]
+    chunks = [draw_chunk(numpy_rng(seed, 'cells', stream, i), columns, size, shift) for i in range(-(-n//CHUNK))]
     images, labels = map(np.concatenate, zip(*chunks))
     return images[:n], labels[:n].astype(np.int64)
 

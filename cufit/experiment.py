@@ -247,8 +247,8 @@ def pick_scale(name:str='auto', # 'auto', or one of `SCALES`
     if not (data_home()/medmnist_file('bloodmnist', 224)[0]).is_file(): return 'pocket'
     return 'full' if torch.cuda.is_available() else 'desk'
 
-# %% ../nbs/85_experiment.ipynb #e9bd0963
-@dataclass
+# %% ../nbs/85_experiment.ipynb #337135c2
+@dataclass(repr=False)
 class Lesson:
     "What a lesson works on: a backbone, noisy training and validation sets, a clean test set, and the truth apart."
     scale:str # one of `SCALES`
@@ -271,6 +271,7 @@ class Lesson:
     def curves(self, history):
         "The table of accuracies by epoch of a run that watched `watched['sets']`."
         return report.curve_table(history, self.watched['rows'], self.watched['sets']['test'].labels)
+    def __repr__(self): return self._repr_markdown_().replace('**', '')
     def _repr_markdown_(self):
         d = self.vit
         return (f'**Scale {self.scale}**: {len(self.train)} training, {len(self.val)} validation and {len(self.test)} test images from {self.config.data}; '

@@ -123,12 +123,12 @@ def view(pictures:torch.Tensor, # float [B, 7, S, S] from 0 to 1: photograph and
     x = ((x-mean)*draw(.7, 1.3, 1) + mean + draw(-.1, .1, 1))*draw(.8, 1.25, 3)
     return (x - POCKET_MEAN[0])/POCKET_STD[0], drawing
 
-# %% ../nbs/12_pretrain.ipynb #874dcad6
+# %% ../nbs/12_pretrain.ipynb #55ebcbc4
 RINGS = (-1, .5, 1.5, 2.5, 3.5, 5, 7, 9.5, 12.5, 16, 20, 35)    # borders of the spectrum's bands, in waves across the picture
 
 def spectrum(drawing:torch.Tensor, # [B, 4, size, size], 0 to 1
             )->torch.Tensor: # [B, 44], logarithms
-    "Power of each dye in eleven bands of fineness; turning or shifting the drawing leaves it as it is."
+    "Power of each dye in eleven bands of fineness; turning or shifting the drawing hardly changes it."
     size = drawing.shape[-1]
     power = torch.fft.rfft2(drawing/.6).abs()**2/size**2
     waves = torch.hypot(torch.fft.fftfreq(size)[:, None]*size, torch.fft.rfftfreq(size)[None]*size)
@@ -187,7 +187,7 @@ class Pretraining(nn.Module):
         tokens = self.vit.forward_features(x)
         return summary_loss(self.summarise(tokens[:, 0]), drawing), restore_loss(self.restore(tokens[:, 1:]), drawing)
 
-# %% ../nbs/12_pretrain.ipynb #ad840419
+# %% ../nbs/12_pretrain.ipynb #e70c0a6d
 @torch.no_grad()
 def frozen_tokens(model, images:np.ndarray, # uint8 [N, 3, 48, 48]
                  )->np.ndarray: # float32 [N, D]
@@ -196,13 +196,13 @@ def frozen_tokens(model, images:np.ndarray, # uint8 [N, 3, 48, 48]
     return torch.cat([model((b.float()/255 - POCKET_MEAN[0])/POCKET_STD[0]) for b in x.split(256)]).numpy()
 
 def neighbour_accuracy(model, seed:int=0, k:int=5)->float:
-    "Accuracy of the k nearest neighbours on 500 cells, from 500 others."
-    (x, a), (y, b) = (draw_cells(500, POCKET['img_size'], seed, stream=s) for s in ('watched', 'neighbours'))
+    "Accuracy of the k nearest neighbours on 500 cells, from 500 others, all nearly in the middle."
+    (x, a), (y, b) = (draw_cells(500, POCKET['img_size'], seed, stream=s, shift=.7) for s in ('watched', 'neighbours'))
     p, q = (F.normalize(torch.from_numpy(frozen_tokens(model, v)), dim=1) for v in (x, y))
     votes = F.one_hot(torch.from_numpy(b)[(p@q.T).topk(k).indices]).sum(1)
     return float((votes.argmax(1).numpy() == a).mean())
 
-# %% ../nbs/12_pretrain.ipynb #1d9493f9
+# %% ../nbs/12_pretrain.ipynb #75ab786e
 def sampler(pools:dict, # family -> uint8 [n, 7, size, size]
             batch_size:int, g:torch.Generator):
     "Endless batches, each of one family, which is drawn by its share."
@@ -216,7 +216,7 @@ def pretrain(steps:int=2600, # batches
              batch_size:int=40, # pictures
              lr:float=1e-3, # largest learning rate
              seed:int=0, # of pictures, views, weights and batches
-             watch:int=200, # steps between two looks at the neighbours
+             watch:int=200, # steps between two looks at the neighbours; 0 for none
             )->tuple: # the ViT, and a DataFrame with a row for each look
     "Train a pocket ViT on drawings without labels."
     pools = {f: draw_family(f, int(pictures*s), 64, seed) for f, s in SHARES.items()}
@@ -228,7 +228,7 @@ def pretrain(steps:int=2600, # batches
     for step in progress(range(1, steps+1), 'pretrain'):
         model.train(); told, restored = model.losses(next(batches), g)
         optimizer.zero_grad(); (told + restored).backward(); optimizer.step(); schedule.step()
-        if step % watch == 0 or step in (1, steps):
+        if watch and (step % watch == 0 or step in (1, steps)):
             rows.append(dict(step=step, summary=told.item(), restore=restored.item(), neighbours=neighbour_accuracy(model.vit),
                              seconds=round(time.perf_counter()-start)))
     return model.vit.eval(), pd.DataFrame(rows)

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-os.environ |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "default"}
+os.environ |= {"TQDM_DISABLE": "1"}
 ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
