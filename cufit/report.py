@@ -59,12 +59,12 @@ def selection_figure(table:pd.DataFrame, # from `selection_table`
     lines = {f'{n} {what.split("_")[1]}': table[table.module == n][what].to_numpy() for n in parts for what in ('label_precision', 'label_recall')}
     return plot.curves(lines, x=table.epoch.unique(), xlabel='epoch', ylabel='share', title=title)
 
-# %% ../nbs/84_report.ipynb #898b7378
+# %% ../nbs/84_report.ipynb #dfb7977c
 def label_titles(noise:NoiseRecord, # of the set
                  rows, # int [n], rows of it
                 )->list: # of texts
     "The given label of each row, and beneath it in brackets the true one where it differs."
-    name = lambda k: noise.classes[k][:12]
+    name = lambda k: noise.classes[k][:10]
     return [name(noise.given[i]) + (f'\n({name(noise.clean[i])})' if noise.flipped[i] else '') for i in rows]
 
 def sample_figure(data:ImageSet, # training images with given labels
