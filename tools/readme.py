@@ -13,15 +13,17 @@ def settings():
 
 def links(text, address, branch):
     "Links between notebooks lead to the files; {git_url} is the address of the repository."
-    return text.replace("{git_url}", address).replace("{branch}", branch).replace("](0", "](nbs/0").replace("](1", "](nbs/1").replace("](8", "](nbs/8").replace("](9", "](nbs/9")
+    return text.replace("{git_url}", address).replace("{branch}", branch).replace("](../", "](").replace("](0", "](nbs/0").replace("](1", "](nbs/1").replace("](8", "](nbs/8").replace("](9", "](nbs/9")
 
 
 def block(cell):
     "A code cell as Markdown; none for a hidden one."
     source = "".join(cell["source"])
     if source.startswith("#| hide"): return ""
+    echo = not source.startswith("#| echo: false")
     out = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell["outputs"])
-    return f"```python\n{source}\n```\n" + (f"\n```\n{out.rstrip()}\n```\n" if out else "")
+    parts = ([f"```python\n{source}\n```\n"] if echo else []) + ([f"```\n{out.rstrip()}\n```\n"] if out else [])
+    return "\n".join(parts)
 
 
 def main():
