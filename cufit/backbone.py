@@ -137,11 +137,11 @@ def device(self:FrozenViT)->torch.device:
     "Where the model is."
     return self.mean.device
 
-# %% ../nbs/05_backbone.ipynb #60f23c6a
+# %% ../nbs/05_backbone.ipynb #02a6cd53
 def _open_blocks(model, prefix):
     "The blocks of `model` in parts, each with its rotary table."
     rope,table = getattr(model, 'rope', None),None
-    if rope is not None: table = rope.get_embed() if hasattr(rope, 'feat_shape') else rope.get_embed(shape=model.patch_embed.grid_size)
+    if rope is not None: table = rope.get_embed() if getattr(rope, 'feat_shape', None) else rope.get_embed(shape=model.patch_embed.grid_size)
     mixed = getattr(model, 'rope_mixed', False)   # a table of its own for every block
     return [FrozenBlock(b, i, prefix, table[i] if mixed else table) for i, b in enumerate(model.blocks)]
 

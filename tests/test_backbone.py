@@ -1,0 +1,47 @@
+"timm's own models, by name: cut into parts they give what timm gives, and both ends of CUFIT hang on them."
+import pytest
+import torch
+
+from cufit.adapters import Branch
+from cufit.backbone import load_backbone
+
+# one of each family that is in use: supervised, DINOv2 without and with registers, DINO, MAE, CLIP, EVA-02, DINOv3
+NAMES = ["deit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_224.dino", "vit_base_patch16_224.mae",
+         "vit_base_patch16_clip_quickgelu_224", "eva02_tiny_patch14_224", "vit_small_patch16_dinov3"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_of_a_timm_model_make_the_whole(name):
+    size = 56 if "14" in name else 64
+    vit = load_backbone(name, weights="random", img_size=size)
+    for k, p in vit.model.named_parameters():
+        if "gamma" in k: p.fill_(0.5)   # untrained layer scales are so small that all images would look alike
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    assert all(b.open for b in vit.blocks)
+    with torch.no_grad(): whole = vit.model.forward_features(x)[:, 0]
+    ours = vit.model.norm(vit.finish(vit.start(x, 1), 1))
+    assert (whole[0]-whole[1]).abs().max() > 1e-3
+    torch.testing.assert_close(ours, whole, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "eva02_tiny_patch14_224"])
+def test_rein_skips_class_token_and_registers(name):
+    "What enters a block differs from the bare model in the patch rows only."
+    vit = load_backbone(name, weights="random", img_size=56)
+    branch = Branch(vit, 3)
+    with torch.no_grad(): branch.adapter.scale.fill_(1.)
+    seen = []
+    def block(tokens, only_class): seen.append(tokens); return tokens
+    block.index = 1
+    tokens = vit.start(torch.randn(2, 3, 56, 56, generator=torch.Generator().manual_seed(0)), 1)
+    branch.adapter.block(block, tokens, False)
+    assert torch.equal(seen[0][:, :vit.prefix], tokens[:, :vit.prefix])
+    assert (seen[0][:, vit.prefix:]-tokens[:, vit.prefix:]).abs().min() > 0
+    assert branch(vit, tokens).shape == (2, 3)
+
+
+def test_position_table_is_resampled():
+    "The same weights at another size: other tokens, same model; the pocket ViT refuses another size."
+    small, large = (load_backbone("deit_tiny_patch16_224", weights="random", img_size=s) for s in (64, 96))
+    assert (small.tokens, large.tokens) == (17, 37)
+    assert small.sha256 != large.sha256
