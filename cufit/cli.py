@@ -91,11 +91,12 @@ def data(name:Annotated[Text, typer.Argument(help='one data set; all of them unl
     from cufit.experiment import known_data
     print(known_data(name))
 
-# %% ../nbs/90_cli.ipynb #c73f2cca
+# %% ../nbs/90_cli.ipynb #273db9d4
 def main():
     "The command `cufit`."
-    from cufit.core import CufitError
     try: app()
-    except CufitError as e:
+    except ValueError as e:   # a `CufitError` is one; its class is looked up late, because `core` imports PyTorch
+        from cufit.core import CufitError
+        if not isinstance(e, CufitError): raise
         print(f'cufit: {e}', file=sys.stderr)
         sys.exit(1)
