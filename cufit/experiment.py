@@ -105,7 +105,7 @@ def module_scores(logits:dict, # name -> [N, K] on test
                             label_recall=jsonable(label_recall(chosen[m], clean)) if known else None)
     return found
 
-# %% ../nbs/85_experiment.ipynb #16fc538b
+# %% ../nbs/85_experiment.ipynb #8f04e56e
 def draw_figures(folder, # run folder
                  predicted:np.ndarray, # int [n], of the predicting module on test
                  history, # of the run
@@ -113,11 +113,11 @@ def draw_figures(folder, # run folder
                  record:NoiseRecord, # of train
                  watched, # from `watch_sets`
                 ):
-    "Write the pictures of a run into its `figures/`."
+    "Write the pictures of a run into its `figures/`; where no noise was added nothing is known of the truth, and those that need it are left out."
     figures = dict(confusion=report.confusion_figure(test.labels, predicted, test.classes),
-                   noise=plot.matrix([record.nominal, record.realised], record.classes, title=['nominal', 'realised']),
                    samples=report.sample_figure(train, record))
-    if len(history.modules) > 1: figures['selection'] = report.selection_figure(report.selection_table(history, record))
+    if record.rate: figures['noise'] = plot.matrix([record.nominal, record.realised], record.classes, title=['nominal', 'realised'])
+    if record.rate and len(history.modules) > 1: figures['selection'] = report.selection_figure(report.selection_table(history, record))
     if watched:
         rows = watched['rows']
         table = report.curve_table(history, rows, watched['sets']['test'].labels)
@@ -184,7 +184,7 @@ def _metrics(method, logits, history, test, record, config, training, facts):
     if training.keep_last and hasattr(method, 'tail'): facts['accuracy_last_epochs'] = float(np.mean(method.last_epochs_accuracy(test)))
     return modules[method.predictor] | facts | (dict(modules=modules) if len(modules) > 1 else {})
 
-# %% ../nbs/85_experiment.ipynb #4fb75442
+# %% ../nbs/85_experiment.ipynb #9b3337c0
 def evaluate_run(run, # run folder
                  data:str=None, # as in `RunConfig`; the run's own unless given
                  split:str='test', # 'train', 'val' or 'test'
@@ -196,6 +196,7 @@ def evaluate_run(run, # run folder
     if not (run/'config.json').is_file(): raise CufitError(f'{run} is not a run folder: it has no config.json. Give the folder that train printed.')
     written = read_json(run/'config.json')
     kept = {k: v for k, v in written.items() if k in {f.name for f in fields(RunConfig)}}
+    if data not in (None, written['data']): kept |= dict(image=None, label=None, split=None, group=None, limit=None)   # they speak of the run's data
     columns['split'] = columns.pop('split_column', None)
     config = RunConfig(**kept | {k: v for k, v in dict(data=data, **columns).items() if v is not None})
     choose(split, SPLITS, 'split')

@@ -145,3 +145,21 @@ def test_a_wheel_carries_the_weights_and_runs_the_demo(tmp_path):
     rows = [line.split()[0] for line in done.stdout.splitlines() if line.startswith(("linear ", "rein ", "cufit "))]
     assert rows == ["linear", "rein", "cufit"] and (tmp_path/"demo"/"report.html").is_file()
     assert (tmp_path/"demo"/"cufit"/"report.html").is_file()
+
+
+def test_own_labels_as_they_are(tmp_path, run):
+    "A user's folder, no noise added: what would need the truth is not claimed; another run's model can be scored on it."
+    from PIL import Image
+    from cufit.cells import draw_cells, CELL_CLASSES
+    images, labels = draw_cells(80, 48, seed=5)
+    for i, (image, k) in enumerate(zip(images, labels)):
+        folder = tmp_path/"mine"/CELL_CLASSES[k]; folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder/f"{i}.png")
+    out = tmp_path/"run"
+    cufit("train", "--data", tmp_path/"mine", "--method", "cufit", "--noise", 0, "--epochs", 1, "--out", out)
+    m = json.loads((out/"metrics.json").read_text())
+    assert m["label_precision"] is None and m["label_recall"] is None and m["accuracy"] >= 0
+    assert {p.name for p in (out/"figures").iterdir()} == {"confusion.png", "samples.png"}
+    assert len(pd.read_csv(out/"selection.csv")) == m["n_train"]
+    found = json.loads(cufit("evaluate", run[0], "--data", tmp_path/"mine", "--split", "test").stdout)
+    assert found["data"].endswith("mine") and (run[0]/"evaluate_test.json").is_file()
