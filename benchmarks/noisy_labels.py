@@ -12,7 +12,6 @@ import os
 import platform
 import shlex
 import sys
-import time
 from datetime import date
 from pathlib import Path
 

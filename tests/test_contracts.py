@@ -57,17 +57,17 @@ def test_same_seed_same_bits_and_files_keep_them(name, vit, sets, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["linear", "rein", "cufit"])
-def test_every_trained_parameter_moves_in_a_step(name, vit, sets):
-    "A gradient for each, and after one step no parameter is what it was."
+def test_every_trained_parameter_gets_a_gradient(name, vit, sets):
+    "From the losses, in the first step: weight decay moves weights too, so that they move would prove nothing."
     from cufit.learner import make_optimizer, train_step
     m = METHODS[name](vit, sets[0].classes)
     m.prepare(sets[0], CONFIG)
-    before = {k: v.detach().clone() for k, v in m.modules.named_parameters()}
     batch = Batch(sets[0], torch.arange(64), vit, torch.Generator().manual_seed(0))
-    batch.__dict__["labels"] = m.logits(batch.x)[list(m.modules)[0]].argmax(1)   # the first module agrees with all: everything is trained
+    with torch.no_grad(): said = [z.argmax(1) for z in m.logits(batch.x).values()]
+    labels = said[0].clone(); labels[::2] = said[-1 if len(said) == 1 else 1][::2]   # first and second module agree with half of them each
+    batch.__dict__["labels"] = labels
     train_step(m, batch, make_optimizer(m, CONFIG))
-    still = [k for k, v in m.modules.named_parameters() if torch.equal(v, before[k])]
-    assert not still or (name == "cufit" and all(k.startswith("lam") for k in still))
+    assert not [k for k, p in m.modules.named_parameters() if not p.grad.abs().sum() > 0]
 
 
 def test_a_method_is_handed_given_labels_only(vit):
