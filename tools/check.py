@@ -35,6 +35,7 @@ def faults_of(notebook):
 def main():
     found = [f"{f} was not in sync with its notebook; exported it" for f in changed_by("cufit/*.py", BIN/"nbdev_export")]
     found += [f"{f} was not clean; cleaned it" for f in changed_by("nbs/*.ipynb", BIN/"nbdev_clean")]
+    found += [f"{f} did not have the address of settings.ini; wrote it" for f in changed_by("nbs/*.ipynb", sys.executable, "tools/address.py")]
     found += [f"{f} was not what nbs/index.ipynb says; made it again" for f in changed_by("README.md", sys.executable, "tools/readme.py")]
     found += [f"{n.name} {f}" for n in sorted(ROOT.glob("nbs/*.ipynb")) for f in faults_of(n)]
     print("\n".join(found) or "Exported code is in sync, notebooks are clean, README is made.")
