@@ -27,7 +27,7 @@ readme: .venv/ready-dev
 	$(BIN)/python tools/readme.py
 
 constraints: .venv/ready
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --no-header --upgrade setup.py -o constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --no-header --upgrade --refresh-package cufit setup.py -o constraints.txt
 
 .venv/ready: settings.ini setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -7,9 +7,6 @@ reading of the data and one backbone, and appends a row a run to `results/noisy_
     python benchmarks/noisy_labels.py --data ../shared/data/pbc_blood_128.zip --weights ../shared/weights/deit_tiny_patch16_224_fp16.safetensors
 """
 import argparse
-import csv
-import os
-import platform
 import shlex
 import sys
 from datetime import date
@@ -17,19 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from common import RESULTS, machine, record
 
 from cufit.backbone import load_backbone
 from cufit.core import read_json
 from cufit.experiment import load_splits, split_settings, train_run
-
-RESULTS = Path(__file__).parent/"results"
-
-
-def machine():
-    "Processor, cores that PyTorch uses, or the GPU."
-    if torch.cuda.is_available(): return torch.cuda.get_device_name()
-    names = [l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if l.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
 
 
 def accuracy_by_epoch(run):
@@ -57,16 +46,6 @@ def one(args, method, seed, splits, vit):
 def settings_of(args, method, seed):
     names = ("data", "backbone", "weights", "img_size", "resize", "noise", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device")
     return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed)
-
-
-def append(row):
-    "Add a row to the results, or replace the one of the same run."
-    path = RESULTS/"noisy_labels.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [r for r in csv.DictReader(path.open())] if path.is_file() else []
-    rows = [r for r in rows if (r["name"], r["method"], r["seed"]) != (row["name"], row["method"], str(row["seed"]))] + [row]
-    with path.open("w", newline="") as f:
-        writer = csv.DictWriter(f, list(row)); writer.writeheader(); writer.writerows(rows)
 
 
 def table():
@@ -98,7 +77,7 @@ def main():
     vit = load_backbone(args.backbone, args.weights, args.img_size, device=args.device)
     for seed in args.seeds:
         splits = load_splits(split_settings(settings_of(args, "linear", seed))[0], vit.img_size, seed)
-        for method in args.methods: append(one(args, method, seed, splits, vit))
+        for method in args.methods: record("noisy_labels", [one(args, method, seed, splits, vit)], ("name", "method", "seed"))
 
 
 if __name__ == "__main__": main()

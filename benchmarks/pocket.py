@@ -3,8 +3,8 @@
 Writes one row per run to `results/pocket.csv`: linear probe on clean labels; linear probe, one Rein adapter and CUFIT
 at 40 % symmetric noise. Each seed draws cells, noise and weights of its own.
 
-    python benchmarks/pocket.py                                                             memorisation: 400 cells, no flips
-    python benchmarks/pocket.py --cells 500 --flip --csv benchmarks/results/pocket_flip.csv   with the published flips
+    python benchmarks/pocket.py                                                                                  the setting of the lessons
+    python benchmarks/pocket.py --no-flip --methods rein --csv benchmarks/results/pocket_no_flip.csv   one adapter without flips
 """
 import argparse
 import time
@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from noisy_labels import machine
+from common import RESULTS, machine
 
 from cufit.experiment import lesson_setup
 from cufit.metrics import label_precision, label_recall
 from cufit.report import curve_table
-
-RESULTS = Path(__file__).parent/"results"
 
 
 def one(method, seed, noise, settings):
@@ -31,7 +29,7 @@ def one(method, seed, noise, settings):
     history = m.fit(lesson.train, lesson.val, lesson.training, watch=watch)
     curve = curve_table(history, lesson.record, lesson.test.labels)
     best, rows, clean = history.best_epoch, history.trained[history.best_epoch][-1], ~lesson.record.flipped
-    curve.round(4).to_csv(RESULTS/"curves"/f"pocket{'-flip' if lesson.training.flip else ''}-{method}-{noise}-{seed}.csv", index=False)
+    curve.round(4).to_csv(RESULTS/"curves"/f"pocket{'' if lesson.training.flip else '-no_flip'}-{method}-{noise}-{seed}.csv", index=False)
     return dict(method=method, seed=seed, noise=noise, n_train=len(lesson.train), epochs=lesson.training.epochs, lr=lesson.training.lr, flip=lesson.training.flip, trained_parameters=m.n_trainable,
                 accuracy=curve.test[best], balanced_accuracy=curve.test_balanced[best], best_epoch=best,
                 last_balanced_accuracy=curve.test_balanced.iloc[-1], top_balanced_accuracy=curve.test_balanced.max(), top_epoch=int(curve.test_balanced.argmax()),
@@ -53,16 +51,18 @@ def table(path):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2]); p.add_argument("--threads", type=int)
-    p.add_argument("--epochs", type=int); p.add_argument("--lr", type=float); p.add_argument("--cells", type=int, help="training cells"); p.add_argument("--flip", action="store_true", help="random flips, as published"); p.add_argument("--csv", default=str(RESULTS/"pocket.csv"))
+    p.add_argument("--epochs", type=int); p.add_argument("--lr", type=float); p.add_argument("--cells", type=int, help="training cells"); p.add_argument("--no-flip", action="store_true", help="without the published flips")
+    p.add_argument("--methods", nargs="+", default=["linear", "rein", "cufit"]); p.add_argument("--csv", default=str(RESULTS/"pocket.csv"))
     p.add_argument("--table", action="store_true", help="print the table and stop")
     args = p.parse_args()
     if args.table: return table(args.csv)
     if args.threads: torch.set_num_threads(args.threads)
-    settings = {k: v for k, v in dict(epochs=args.epochs, lr=args.lr, limit=args.cells, flip=args.flip or None).items() if v is not None}
+    settings = {k: v for k, v in dict(epochs=args.epochs, lr=args.lr, limit=args.cells, flip=False if args.no_flip else None).items() if v is not None}
     (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
     rows = []
     for seed in args.seeds:
         for method, noise in (("linear", 0.), ("linear", .4), ("rein", .4), ("cufit", .4)):
+            if method not in args.methods: continue
             rows.append(one(method, seed, noise, settings))
             pd.DataFrame(rows).round(4).to_csv(args.csv, index=False)
     table(args.csv)

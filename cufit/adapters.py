@@ -93,7 +93,7 @@ class Branch(nn.Module):
                )->torch.Tensor: # logits [B, K]
         return self.head(vit.finish(tokens, self.begins, self.adapter))
 
-# %% ../nbs/10_adapters.ipynb #97985a31
+# %% ../nbs/10_adapters.ipynb #25267ddd
 class AdapterTuning(Method):
     "One adapter and its head on all samples: what fine-tuning does, with the labels as they are."
     name,options = 'rein',dict(adapter='rein')
@@ -105,14 +105,15 @@ class AdapterTuning(Method):
     def logits(self, x, names=None):
         branch = self.modules['rein']
         return dict(rein=branch(self.vit, self.vit.start(x, branch.begins)))
-    def gflop(self): return self.vit.gflop(0, 1) + branch_gflop(self.vit, self.modules['rein'].adapter)
+    def gflop(self, share=1.):
+        adapter = self.modules['rein'].adapter
+        return self.vit.gflop(0, adapter.begins) + sum(branch_gflop(self.vit, adapter))
 
-# %% ../nbs/10_adapters.ipynb #a0b342a8
+# %% ../nbs/10_adapters.ipynb #ca495af6
 def branch_gflop(vit:FrozenViT, # the shared backbone
                  adapter:Adapter, # hung on it
-                 backward:bool=True, # count the way back as well
-                )->float: # GFLOP per image
+                ): # GFLOP per image forward, and backward
     "What the blocks from `adapter.begins` on cost with the adapter, by formula."
-    forward,own = vit.gflop(adapter.begins),adapter.gflop(vit)
-    attention = (vit.depth-adapter.begins)*4*vit.tokens**2*vit.dim/1e9
-    return forward+own + (forward+attention+2*own if backward else 0)
+    linear,attention = (sum(part) for part in zip(*(vit.block_gflop(i) for i in range(adapter.begins, vit.depth))))
+    own = adapter.gflop(vit)
+    return linear+attention+own,linear+2*attention+2*own

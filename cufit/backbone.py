@@ -6,7 +6,8 @@
 __all__ = ['TAPS', 'POCKET', 'POCKET_MEAN', 'POCKET_STD', 'POCKET_FILE', 'POCKET_SHA256', 'FrozenBlock', 'FrozenViT',
            'weights_sha256', 'pocket_vit', 'check_sha256', 'load_backbone']
 
-# %% ../nbs/05_backbone.ipynb #5bf2c048
+# %% ../nbs/05_backbone.ipynb #4a319a17
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -224,18 +225,42 @@ def check_frozen(self:FrozenViT):
     if weights_sha256(self.model) != self.sha256: raise CufitError(f'The frozen weights of {self.name} were changed during training. An adapter must not write into the backbone; look for in-place operations on its parameters.')
     if any(p.requires_grad for p in self.model.parameters()): raise CufitError(f'A weight of {self.name} asks for a gradient. Freeze it again with model.requires_grad_(False).')
 
-# %% ../nbs/05_backbone.ipynb #4c718e7d
+# %% ../nbs/05_backbone.ipynb #ef288670
+@patch
+@contextmanager
+def compiled(self:FrozenViT):
+    "Inside the block, `start` and `finish` run through `torch.compile`."
+    kept,limit = (self.__dict__.get('start'), self.__dict__.get('finish')),torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = 64   # with and without gradient, with each adapter, for one row and for many
+    self.start,self.finish = (torch.compile(getattr(self, n), dynamic=True) for n in ('start', 'finish'))
+    try: yield self
+    finally:
+        torch._dynamo.config.recompile_limit = limit
+        for n, f in zip(('start', 'finish'), kept):
+            if f is None: delattr(self, n)
+            else: setattr(self, n, f)
+
+# %% ../nbs/05_backbone.ipynb #5d43cd2c
+@patch
+def block_gflop(self:FrozenViT,
+                index:int, # of the block
+                only_class:bool=None, # compute the class token's row alone; as `finish` does unless given
+               ): # GFLOP per image of linear layers, and of attention
+    "What the forward pass of one block costs."
+    block,n,d = self.blocks[index],self.tokens,self.dim
+    if only_class is None: only_class = self.has_class_token and index == self.depth-1
+    weights = sum(l.weight.numel() for l in block.block.modules() if isinstance(l, torch.nn.Linear))
+    if not (only_class and block.open): return 2*n*weights/1e9,4*n*n*d/1e9
+    return (2*n*2*d*d + 2*(weights-2*d*d))/1e9,4*n*d/1e9   # keys and values of all tokens, the rest of one
+
 @patch
 def gflop(self:FrozenViT,
            begin:int=0, # from this block on; block 0 brings the patch projection
            end:int=None, # up to this block, exclusive; all of them unless given
           )->float: # GFLOP (1e9 operations) per image, forward
-    "What a forward pass costs per image."
-    linear = lambda m: sum(l.weight.numel() for l in m.modules() if isinstance(l, torch.nn.Linear))
-    blocks = self.model.blocks[begin:end]
-    cost = sum(2*self.tokens*linear(b) + 4*self.tokens**2*self.dim for b in blocks)
-    patches = 2*self.model.patch_embed.num_patches*self.model.patch_embed.proj.weight.numel() if begin == 0 else 0
-    return (cost + patches)/1e9
+    "What a forward pass costs per image, the last block for the class token alone."
+    patches = 2*self.model.patch_embed.num_patches*self.model.patch_embed.proj.weight.numel()/1e9 if begin == 0 else 0
+    return patches + sum(sum(self.block_gflop(i)) for i in range(self.depth)[begin:end])
 
 # %% ../nbs/05_backbone.ipynb #ad18d23c
 POCKET = dict(img_size=48, patch_size=8, embed_dim=192, depth=4, num_heads=3, num_classes=0)

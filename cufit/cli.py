@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 def option(text, **kwargs): return typer.Option(help=text, **kwargs)
 
-# %% ../nbs/90_cli.ipynb #b5aabbd5
+# %% ../nbs/90_cli.ipynb #dfe5d241
 Text,Number = Optional[str],Optional[int]
 
 @app.command(epilog='Example: cufit train --data cells --method cufit --noise 0.4 --epochs 60 --lr 3e-3 --out runs/first')
@@ -34,14 +34,16 @@ def train(out:Annotated[Path, option('run folder to write')],
           noise_kind:Annotated[str, option('symmetric, pair, ordinal or preserving')]='symmetric',
           noise_seed:Annotated[int, option('seed of the noise alone')]=0,
           clean_val:Annotated[bool, option('oracle: choose the epoch on clean validation labels')]=False,
+          store:Annotated[Text, option('folder: keep resized images there and train from it, for data larger than memory')]=None,
           limit:Annotated[Number, option('training images, stratified by class')]=None,
           epochs:Annotated[int, option('passes over the training set')]=100,
           batch_size:Annotated[int, option('images in a step')]=32,
           lr:Annotated[float, option('learning rate at the start')]=1e-3,
           weight_decay:Annotated[float, option('L2')]=1e-5,
-          precision:Annotated[str, option('float32 or bfloat16')]='float32',
+          precision:Annotated[str, option('float32, tf32 or bfloat16')]='float32',
+          compile:Annotated[bool, option('run the backbone through torch.compile')]=False,
           seed:Annotated[int, option('seed of weights, shuffling and augmentation')]=0,
-          views:Annotated[int, option('linear: cached views instead of a pass per epoch')]=0,
+          views:Annotated[int, option('linear, cufit: the linear head learns from this many cached views instead of a pass per epoch')]=0,
           curves:Annotated[int, option('watch that many images for the curves of the report')]=0,
           keep_last:Annotated[int, option('also report the mean of this many last epochs (the paper: 10)')]=0,
           image:Annotated[Text, option('column of image names')]=None,
@@ -49,12 +51,16 @@ def train(out:Annotated[Path, option('run folder to write')],
           split:Annotated[Text, option('column of the split')]=None,
           group:Annotated[Text, option('column of patient or lesion')]=None,
           device:Annotated[str, option('auto, cpu, cuda or mps')]='auto',
-          resume:Annotated[bool, option('take up the run in --out')]=False):
+          resume:Annotated[bool, option('take up the run in --out')]=False,
+          dry_run:Annotated[bool, option('say what it would cost, and stop')]=False):
     "Train on noisy labels: writes model, selection record, metrics.json and report.html."
-    settings = {k: v for k, v in locals().items() if k not in ('out', 'resume')}
+    settings = {k: v for k, v in locals().items() if k not in ('out', 'resume', 'dry_run')}
     from cufit.experiment import train_run
     from cufit.report import metrics_table
-    metrics = train_run(out, resume, say=lambda line: print(line, flush=True), **settings)
+    metrics = train_run(out, resume, dry_run, say=lambda line: print(line, flush=True), **settings)
+    if not metrics: return
+    from cufit.core import team
+    if not team().main: return
     print(metrics_table({method: metrics}).to_string(na_rep='-'))
     print(f'Run folder: {out} (open {out}/report.html)')
 

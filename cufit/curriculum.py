@@ -43,10 +43,10 @@ def split_forward(branch:Branch, # adapter and head
     with torch.no_grad(): predicted[~rows] = forward_rows(branch, vit, tokens, ~rows).argmax(1)
     return chosen,predicted
 
-# %% ../nbs/11_curriculum.ipynb #8134bd0b
+# %% ../nbs/11_curriculum.ipynb #a31269d2
 class Cufit(Method):
     "CUFIT: LPM on all samples, IAM on those the LPM agrees with, LAM on those the IAM agrees with; the LAM predicts."
-    name,options = 'cufit',dict(adapter='rein')
+    name,options = 'cufit',dict(adapter='rein', views=0)
     def build(self):
         branch = lambda: Branch(self.vit, self.n_classes, self.options['adapter'])
         return dict(lpm=nn.Linear(self.vit.dim, self.n_classes), iam=branch(), lam=branch())
@@ -55,8 +55,7 @@ class Cufit(Method):
         vit,y,(lpm,iam,lam) = self.vit,batch.labels,self.modules.values()
         n,everything = len(y),torch.ones_like(y, dtype=torch.bool)
         tokens = vit.start(batch.x, iam.begins)
-        with torch.no_grad(): features = vit.finish(tokens, iam.begins)
-        z = lpm(features)
+        z = lpm(self.lpm_features(batch, tokens))
         yield 'lpm', masked_loss(z, y, n), everything
         by_lpm = z.detach().argmax(1) == y
         z,predicted = split_forward(iam, vit, tokens, by_lpm)
@@ -64,7 +63,12 @@ class Cufit(Method):
         by_iam = predicted == y
         yield 'lam', masked_loss(forward_rows(lam, vit, tokens, by_iam), y[by_iam], n), by_iam
 
-# %% ../nbs/11_curriculum.ipynb #167c803b
+    @torch.no_grad()
+    def lpm_features(self, batch, tokens):
+        "Class tokens before the final norm: of the very images, or, with `views=K`, of one of K cached views of them."
+        return self.vit.finish(tokens, self.modules['iam'].begins) if self.views is None else batch.pick(self.views)
+
+# %% ../nbs/11_curriculum.ipynb #f0cc88f8
 @patch
 def logits(self:Cufit, x, names=None):
     names = names or list(self.modules)
@@ -73,6 +77,10 @@ def logits(self:Cufit, x, names=None):
     if 'lpm' in names: found['lpm'] = self.modules['lpm'](self.vit.finish(tokens, self.modules['iam'].begins))
     return found
 
+# %% ../nbs/11_curriculum.ipynb #115f580c
 @patch
-def gflop(self:Cufit):
-    return self.vit.gflop() + 2*branch_gflop(self.vit, self.modules['iam'].adapter)
+def gflop(self:Cufit, share=1.):
+    begins = self.modules['iam'].begins
+    forward,backward = branch_gflop(self.vit, self.modules['iam'].adapter)
+    lpm = self.vit.gflop(begins) if not self.options['views'] else 0
+    return self.vit.gflop(0, begins) + lpm + forward + share*(forward + 2*backward)

@@ -306,10 +306,11 @@ def read_image(fetch, # called with `name`, gives the bytes of the file
         why = f'it is not an image ({", ".join(FORMATS)})' if isinstance(e, Image.UnidentifiedImageError) else str(e) or type(e).__name__
         raise CufitError(f'{name} cannot be used: {why}. Replace the file or take its row out of the listing; no other image is put in its place.') from e
 
-# %% ../nbs/02_data.ipynb #a118bcd8
+# %% ../nbs/02_data.ipynb #4f182bd6
 def decode(n:int, # number of images
            image, # called with 0..n-1, gives an RGB `PIL.Image`
            size:int, # pixels a side
+           quiet:bool=False, # no progress bar
           )->np.ndarray: # uint8 [n, 3, size, size]
     "Decode and resize `n` images, each once, into one array; the first failure stops it."
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -319,7 +320,7 @@ def decode(n:int, # number of images
     out = np.empty((n, 3, size, size), np.uint8)
     def one(i): out[i] = square(image(i), size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in progress(pool.map(one, range(n)), 'reading images', total=n): pass
+        for _ in progress(pool.map(one, range(n)), 'reading images', total=n, disable=quiet or None): pass
     return out
 
 # %% ../nbs/02_data.ipynb #b5d36e49
@@ -534,21 +535,23 @@ def list_folder(folder, # class folders, or train, val and test with class folde
     return make_listing(ids, values, ids, str(folder), classes, file=list(map(str, files)),
                         split=split if given else None, group=path_groups(ids, group))
 
-# %% ../nbs/02_data.ipynb #fda6733b
+# %% ../nbs/02_data.ipynb #34fddd17
 def read_listing(listing:Listing, # with a `file` column
                  fetch, # called with a file, gives its bytes
                  size:int, # pixels a side
                  limit:int=None, # training images at most
                  seed:int=0, # of split and limit
+                 into=None, # called with the files, a function that decodes one by number, and the size: where the images go, if not into memory
                 )->Splits:
     "Decode what the plan needs, and nothing else."
     rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
     files = listing.column('file')[np.concatenate(list(rows.values()))]
-    images = decode(len(files), lambda i: read_image(fetch, files[i]), size)
+    image = lambda i: read_image(fetch, files[i])
+    images = into(files, image, size) if into else decode(len(files), image, size)
     cuts = np.cumsum([len(r) for r in rows.values()])[:-1]
     return assemble(listing, rows, dict(zip(rows, np.split(images, cuts))))
 
-# %% ../nbs/02_data.ipynb #ce3a7e74
+# %% ../nbs/02_data.ipynb #e36ec19a
 def file_bytes(path)->bytes: return Path(path).read_bytes()
 
 def from_folder(folder, # class folders, or train, val and test with class folders in each
@@ -557,9 +560,10 @@ def from_folder(folder, # class folders, or train, val and test with class folde
                 group:str=None, # regular expression; what it finds in an image's path is its group
                 limit:int=None, # training images at most
                 seed:int=0, # of split and limit
+                into=None, # as in `read_listing`
                )->Splits:
     "Splits from a folder by class. Without a train folder: 70/10/20 by class and group; without val: an eighth of train."
-    return read_listing(list_folder(folder, classes, group), file_bytes, size, limit, seed)
+    return read_listing(list_folder(folder, classes, group), file_bytes, size, limit, seed, into)
 
 # %% ../nbs/02_data.ipynb #dbf13ad6
 def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
@@ -635,7 +639,7 @@ def list_table(table:pd.DataFrame, # every cell a string
     files = resolve([n.replace('\\', '/') for n in ids], exists, folders, where, origin)
     return make_listing(ids, cells['label'], where, origin, classes, file=files, split=cells['split'], group=cells['group'])
 
-# %% ../nbs/02_data.ipynb #ded305d0
+# %% ../nbs/02_data.ipynb #66b378ca
 def from_csv(csv, # the table, one line an image; or a folder with labels.csv
              size:int, # pixels a side
              root=None, # folder of the images; that of the table, or images/ in it, if not given
@@ -646,6 +650,7 @@ def from_csv(csv, # the table, one line an image; or a folder with labels.csv
              classes=None, # names in order
              limit:int=None, # training images at most
              seed:int=0, # of split and limit
+             into=None, # as in `read_listing`
             )->Splits:
     "Splits from a table and a folder. Without a split column: 70/10/20 by class and group; without validation rows: an eighth of train."
     csv = Path(csv)/'labels.csv' if Path(csv).is_dir() else Path(csv)
@@ -653,7 +658,7 @@ def from_csv(csv, # the table, one line an image; or a folder with labels.csv
     root = csv.parent if root is None else Path(root)
     listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(), [str(root), str(root/'images')],
                          image, label, split, group, classes)
-    return read_listing(listing, file_bytes, size, limit, seed)
+    return read_listing(listing, file_bytes, size, limit, seed, into)
 
 # %% ../nbs/02_data.ipynb #2d327eef
 def find_labels(members:list, # names in the archive
@@ -664,7 +669,7 @@ def find_labels(members:list, # names in the archive
     if len(found) == 1: return found[0]
     raise CufitError(f'{origin} holds {len(found)} tables labels.csv ({len(members)} members, first {", ".join(members[:3])}). Expected one, at its root; or unpack it and use from_folder or from_csv.')
 
-# %% ../nbs/02_data.ipynb #6b9e7b16
+# %% ../nbs/02_data.ipynb #e456b3c9
 def from_zip(path, # an archive with labels.csv and images
              size:int, # pixels a side
              image:str=None, # column of file names; known names are found
@@ -674,6 +679,7 @@ def from_zip(path, # an archive with labels.csv and images
              classes=None, # names in order
              limit:int=None, # training images at most
              seed:int=0, # of split and limit
+             into=None, # as in `read_listing`
             )->Splits:
     "Splits from a zip, read without unpacking; columns and splits as in `from_csv`."
     try: archive = zipfile.ZipFile(path)
@@ -683,15 +689,16 @@ def from_zip(path, # an archive with labels.csv and images
         root, origin = labels.rpartition('/')[0], f'{path}:{labels}'
         listing = list_table(read_table(archive.read(labels), origin), origin, set(members).__contains__,
                              [root, f'{root}/images' if root else 'images'], image, label, split, group, classes)
-        return read_listing(listing, archive.read, size, limit, seed)
+        return read_listing(listing, archive.read, size, limit, seed, into)
 
-# %% ../nbs/02_data.ipynb #15b0c927
+# %% ../nbs/02_data.ipynb #58f70898
 HAM_TABLES = ('HAM10000_metadata.csv', 'HAM10000_metadata.tab', 'HAM10000_metadata')
 
 def ham10000(folder, # as distributed: HAM10000_metadata.csv and the two parts, or one folder of images
              size:int, # pixels a side
              limit:int=None, # training images at most
              seed:int=0, # of split and limit
+             into=None, # as in `read_listing`
             )->Splits:
     "HAM10000: seven diagnoses, split here so that a lesion's images stay together."
     folder = Path(folder)
@@ -701,20 +708,21 @@ def ham10000(folder, # as distributed: HAM10000_metadata.csv and the two parts, 
     inside = [p for t in tops for p in visible(t.iterdir()) if p.is_dir()]   # some copies repeat a part's name inside it
     listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(), list(map(str, [folder, *tops, *inside])),
                          'image_id', 'dx', group='lesion_id')
-    return read_listing(listing, file_bytes, size, limit, seed)
+    return read_listing(listing, file_bytes, size, limit, seed, into)
 
-# %% ../nbs/02_data.ipynb #cc5f0e36
+# %% ../nbs/02_data.ipynb #bec5f1e4
 APTOS_CLASSES = ('no DR', 'mild', 'moderate', 'severe', 'proliferative DR')
 
 def aptos2019(folder, # as distributed: train.csv and train_images
               size:int, # pixels a side
               limit:int=None, # training images at most
               seed:int=0, # of split and limit
+              into=None, # as in `read_listing`
              )->Splits:
     "APTOS-2019: five grades of diabetic retinopathy; train.csv is split here, 70/10/20 by grade."
     csv = Path(folder)/'train.csv'
     if not csv.is_file(): raise CufitError(f'{folder} holds no train.csv. Put it beside the folder train_images.')
-    return from_csv(csv, size, csv.parent/'train_images', 'id_code', 'diagnosis', classes=APTOS_CLASSES, limit=limit, seed=seed)
+    return from_csv(csv, size, csv.parent/'train_images', 'id_code', 'diagnosis', classes=APTOS_CLASSES, limit=limit, seed=seed, into=into)
 
 # %% ../nbs/02_data.ipynb #0c9ea59d
 def data_home()->Path:
@@ -871,12 +879,12 @@ def pick_reader(source): # one of the readers
     found = 'is a file of another kind' if path.exists() else 'is neither a file nor a folder here'
     raise CufitError(f'{source} {found}. Accepted: a .zip with labels.csv, a .csv, an .npz, a folder by class or with labels.csv, the folder of HAM10000 or APTOS-2019, or a MedMNIST name: {", ".join(INFO)}.')
 
-# %% ../nbs/02_data.ipynb #65e4e03e
+# %% ../nbs/02_data.ipynb #c8a9d2f5
 def load(source, # a path, or a MedMNIST name
          size:int, # pixels a side
          limit:int=None, # training images at most
          seed:int=0, # of split and limit
-         **options, # image, label, split, group, classes, root, folder: what the reader takes
+         **options, # image, label, split, group, classes, root, folder, into: what the reader takes
         )->Splits:
     "Splits from whatever `source` is: see the readers for their options."
     source = os.path.expanduser(source)
@@ -916,18 +924,21 @@ def center_crop(batch:torch.Tensor, # uint8 [B, 3, H, W]
     top, left = (round(s/2) for s in check_batch(batch, size))
     return batch[:, :, top:top+size, left:left+size]
 
-# %% ../nbs/02_data.ipynb #f72528ad
+# %% ../nbs/02_data.ipynb #e13c0c23
 def flip_crop(batch:torch.Tensor, # uint8 [B, 3, H, W] on any device
               size:int, # pixels a side; that of the images: no crop
               generator:torch.Generator, # on the CPU, whatever the device
               flip:bool=True, # mirror half of the images
               crop:bool=True, # at a random place; else in the middle
+              rows:torch.Tensor=None, # int64 [B], places of these images in a larger batch, of which this is one process's share
+              whole:int=None, # images in that larger batch
              )->torch.Tensor: # uint8 [B, 3, size, size], on the same device
-    "Mirror, then crop, each image by its own draw; the draws do not depend on the options."
+    "Mirror, then crop, each image by its own draw; the draws depend neither on the options nor on how a batch is shared."
     (n, c, h, w), spare = batch.shape, check_batch(batch, size)
+    whole,rows = (n, slice(None)) if rows is None else (whole, rows)
     if generator.device.type != 'cpu': raise CufitError(f'The generator is on {generator.device}; pass one on the CPU, so that a seed means the same everywhere.')
-    mirror = torch.rand(n, generator=generator) < 0.5
-    top, left = (torch.randint(s+1, (n,), generator=generator) for s in spare)
+    mirror = (torch.rand(whole, generator=generator) < 0.5)[rows]
+    top, left = (torch.randint(s+1, (whole,), generator=generator)[rows] for s in spare)
     if not crop: top, left = (torch.full((n,), round(s/2)) for s in spare)
     rows, cols = top[:, None]+torch.arange(size), left[:, None]+torch.arange(size)
     if flip: cols = torch.where(mirror[:, None], w-1-cols, cols)

@@ -7,7 +7,7 @@ __all__ = ['CELLS', 'POCKET_RUN', 'DEMO_RUN', 'DINO', 'SCALES', 'BY_HAND', 'RunC
            'add_noise', 'noise_line', 'module_scores', 'draw_figures', 'watch_sets', 'train_run', 'evaluate_run',
            'free_folder', 'demo_run', 'pick_scale', 'Lesson', 'lesson_setup', 'known_data']
 
-# %% ../nbs/85_experiment.ipynb #7bcc2137
+# %% ../nbs/85_experiment.ipynb #b163d7f6
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,23 +19,26 @@ from . import plot, report
 from .adapters import AdapterTuning
 from .backbone import load_backbone
 from .cells import cells
-from .core import CufitError, atomic, choose, numpy_rng, read_json, write_json
+from .core import CufitError, atomic, choose, numpy_rng, read_json, team, write_json
 from .curriculum import Cufit
 from .data import SPLITS, Splits, data_home, load, medmnist_file, stratified
-from .learner import METHODS, TrainConfig, cost_line, expected_minutes, load_method, train_config
+from .cost import estimate, peak_megabytes
+from .learner import METHODS, TrainConfig, load_method, train_config
 from .metrics import jsonable, label_precision, label_recall, scores
 from .noise import NoiseRecord, corrupt
 from .probe import Linear, Ridge, WeightedNeighbours
+from .store import build_store, is_store, open_store
 
-# %% ../nbs/85_experiment.ipynb #f6e1ada4
+# %% ../nbs/85_experiment.ipynb #94303c99
 @dataclass(frozen=True)
 class RunConfig:
     "What a run is made of, besides the settings of training."
-    data:str='cells'          # 'cells', a folder, zip, CSV or npz file, or a MedMNIST name
+    data:str='cells'          # 'cells', a folder, zip, CSV or npz file, a store, or a MedMNIST name
     image:str=None            # column of the image names, where the data is a table
     label:str=None            # column of the labels
     split:str=None            # column of the split
     group:str=None            # column of patient or lesion, which has to stay on one side
+    store:str=None            # folder: keep the resized images there and train from it, for data larger than memory
     limit:int=None            # training images, stratified; validation is then a quarter of it, at most 400
     resize:int=None           # side to which images are resized before the crop; 8/7 of the input, as published (256 for 224), unless given
     backbone:str='pocket_vit' # or a ViT or EVA tower of timm
@@ -43,7 +46,7 @@ class RunConfig:
     weights_sha256:str=None   # what the weights file has to hash to
     img_size:int=None         # input of the backbone in pixels; 224 (pocket: 48) unless given
     method:str='cufit'        # see `METHODS`
-    views:int=0               # linear only: cached views instead of a pass per epoch
+    views:int=0               # linear, cufit: the linear head learns from that many cached views instead of a pass per epoch
     noise:float=0.4           # share of training and validation labels to replace; 0 for data with noise of its own
     noise_kind:str='symmetric' # see the noise lesson
     noise_seed:int=0          # of the noise alone
@@ -51,18 +54,18 @@ class RunConfig:
     curves:int=0              # watch that many training and test images for the curves of the report
     device:str='auto'         # 'cpu', 'cuda', 'mps'
 
-# %% ../nbs/85_experiment.ipynb #9420bbc5
+# %% ../nbs/85_experiment.ipynb #bbe1b2a4
 def split_settings(settings:dict): # (RunConfig, TrainConfig)
     "Sort one flat dictionary of settings into those of the run and those of training."
     ours = {f.name for f in fields(RunConfig)}
     for k in settings: choose(k, [*ours, *(f.name for f in fields(TrainConfig))], 'setting')
     run = RunConfig(**{k: v for k, v in settings.items() if k in ours})
     choose(run.method, METHODS, 'method')
-    if run.views and run.method != 'linear': raise CufitError(f'views={run.views} is an option of the linear probe; {run.method} trains on new crops and flips in every epoch. Leave it out.')
+    if run.views and 'views' not in METHODS[run.method].options: raise CufitError(f'views={run.views} is an option of the linear probe and of CUFIT; {run.method} trains on new crops and flips in every epoch. Leave it out.')
     return run,train_config(**{k: v for k, v in settings.items() if k not in ours})
 
-# %% ../nbs/85_experiment.ipynb #de757c74
-CELLS = dict(n_train=400, n_val=200, n_test=1000)
+# %% ../nbs/85_experiment.ipynb #aed50272
+CELLS = dict(n_train=500, n_val=250, n_test=1000)
 
 def load_splits(config:RunConfig, # what to read
                 img_size:int, # input of the backbone
@@ -73,6 +76,8 @@ def load_splits(config:RunConfig, # what to read
     if size < img_size: raise CufitError(f'resize={size} is smaller than the input of the backbone, {img_size}. Take at least {img_size}, or leave it out.')
     if config.data == 'cells': return cells(**CELLS | ({'n_train': config.limit, 'n_val': max(config.limit//4, 8)} if config.limit else {}), size=size, seed=seed)
     columns = {k: v for k in ('image', 'label', 'split', 'group') if (v := getattr(config, k)) is not None}
+    if is_store(config.data): return open_store(config.data, size)
+    if config.store: return build_store(config.data, config.store, size, limit=config.limit, seed=seed, **columns)
     return load(config.data, size, limit=config.limit, seed=seed, **columns)
 
 # %% ../nbs/85_experiment.ipynb #346aca13
@@ -138,39 +143,45 @@ def watch_sets(n:int, # images of each at most
     part = NoiseRecord(record.clean[a], record.given[a], record.kind, record.rate, record.seed, record.classes, record.nominal)
     return dict(sets=dict(train=train.subset(a), test=test.subset(b)), rows=part)
 
-# %% ../nbs/85_experiment.ipynb #fb42c9ca
+# %% ../nbs/85_experiment.ipynb #c8806149
 def train_run(out, # run folder
               resume:bool=False, # take up the state in it
+              dry_run:bool=False, # say what it would cost, and stop
               say=print, # is called with the cost line before anything starts
               splits:Splits=None, # already read, where several runs share them
               vit=None, # backbone already loaded, likewise
               **settings, # of `RunConfig` and `TrainConfig`
-             )->dict: # what was written to metrics.json
+             )->dict: # what was written to metrics.json; nothing after a dry run
     "One run from settings to a folder with model, record, scores and report."
     out,(config,training) = Path(out),split_settings(settings)
     _refuse_other(out, resume, config)
     vit = vit or load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, training.seed, config.device)
     splits = splits or load_splits(config, vit.img_size, training.seed)
     train,val,record = add_noise(splits, config)
-    method = METHODS[config.method](vit, train.classes, training.seed, **({'views': config.views} if config.method == 'linear' else {}))
-    line = cost_line(method, train, val, training)
-    say(line)
-    say(noise_line(record))
-    write_json(out/'config.json', asdict(config) | asdict(training) | dict(backbone_sha256=vit.sha256))
-    record.save(out/'noise')
+    method = METHODS[config.method](vit, train.classes, training.seed, **({'views': config.views} if config.views else {}))
+    cost,main = estimate(method, train, val, training),team().main
+    if main: say(str(cost)); say(noise_line(record))
+    if dry_run: return {}
+    if main:
+        write_json(out/'config.json', asdict(config) | asdict(training) | dict(backbone_sha256=vit.sha256))
+        record.save(out/'noise')
     watched = watch_sets(config.curves, train, splits.test, record)
     history = method.fit(train, val, training, out, watch=watched and watched['sets'], resume=resume)
     seconds = sum(row['seconds'] for row in history.rows)   # of all epochs, whatever a resumed run did before
     logits = method.evaluate(splits.test, precision=training.precision)
-    metrics = _metrics(method, logits, history, splits.test, record, config, training, dict(cost=line, seconds=round(seconds, 1), n_train=len(train)))
+    facts = dict(cost=str(cost), seconds=round(seconds, 1), seconds_expected=round(60*cost.minutes, 1), peak_megabytes=round(peak_megabytes(vit.device)), processes=team().size, n_train=len(train))
+    metrics = _metrics(method, logits, history, splits.test, record, config, training, facts)
+    if not main: return metrics
     write_json(out/'metrics.json', metrics)
     draw_figures(out, logits[method.predictor].argmax(1).numpy(), history, train, splits.test, record, watched)
     report.write_report(out)
+    say(f'{method.name}: took {seconds/60:.1f} minutes, about {cost.minutes:.1f} were expected; at most {facts["peak_megabytes"]:,} MB were held')
     return metrics
 
-# %% ../nbs/85_experiment.ipynb #cbc23ed7
+# %% ../nbs/85_experiment.ipynb #1d7a39a2
 def _refuse_other(out, resume, config):
     if (out/'model.safetensors').exists() and not resume: raise CufitError(f'{out} already holds a finished run. Give another folder, or remove it.')
+    team().wait()   # all have looked before the first one writes
     if resume and not (out/'resume.safetensors').is_file(): raise CufitError(f'{out} holds nothing to resume. Leave --resume out to begin.')
     if not resume: return
     then = read_json(out/'config.json')
@@ -207,8 +218,8 @@ def evaluate_run(run, # run folder
     write_json(run/f'evaluate_{split}.json', found)
     return found
 
-# %% ../nbs/85_experiment.ipynb #585017b7
-POCKET_RUN = dict(data='cells', backbone='pocket_vit', noise=0.4, epochs=60, lr=3e-3, flip=False)
+# %% ../nbs/85_experiment.ipynb #4ac2ebbb
+POCKET_RUN = dict(data='cells', backbone='pocket_vit', noise=0.4, epochs=60, lr=3e-3)
 DEMO_RUN = POCKET_RUN | dict(epochs=40, curves=100)
 
 def free_folder(path): # a Path
@@ -248,7 +259,7 @@ def pick_scale(name:str='auto', # 'auto', or one of `SCALES`
     if not (data_home()/medmnist_file('bloodmnist', 224)[0]).is_file(): return 'pocket'
     return 'full' if torch.cuda.is_available() else 'desk'
 
-# %% ../nbs/85_experiment.ipynb #337135c2
+# %% ../nbs/85_experiment.ipynb #c30b17a2
 @dataclass(repr=False)
 class Lesson:
     "What a lesson works on: a backbone, noisy training and validation sets, a clean test set, and the truth apart."
@@ -289,7 +300,7 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
     vit = load_backbone(config.backbone, config.weights, config.img_size, device=config.device)
     splits = load_splits(config, vit.img_size, seed)
     train,val,record = add_noise(splits, config)
-    minutes = expected_minutes(METHODS['cufit'](vit, train.classes), train, val, training)
+    minutes = estimate(METHODS['cufit'](vit, train.classes), train, val, training).minutes
     return Lesson(scale, config, training, vit, train, val, splits.test, record, max(minutes, 1))
 
 # %% ../nbs/85_experiment.ipynb #4db0367f

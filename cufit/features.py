@@ -5,32 +5,34 @@
 # %% auto #0
 __all__ = ['extract', 'extract_views', 'feature_key', 'cached_features']
 
-# %% ../nbs/06_features.ipynb #fc381279
+# %% ../nbs/06_features.ipynb #65ddb29f
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .backbone import FrozenViT
-from .core import CufitError, array_sha256, autocast, generator, load_tensors, progress, save_tensors
+from .core import CufitError, array_sha256, autocast, generator, load_tensors, matrix_precision, progress, save_tensors, team
 from .data import ImageSet, center_crop, epoch_batches, flip_crop
 
-# %% ../nbs/06_features.ipynb #4a5d6878
+# %% ../nbs/06_features.ipynb #7c02491c
 def extract(vit:FrozenViT, # the frozen model
             data:ImageSet, # any images; labels are not looked at
             gen:torch.Generator=None, # draws a random crop and flip of each image; centre crops unless given
             flip:bool=True, # with `gen`: random horizontal flip
             batch_size:int=64, # images at a time
-            precision:str='float32', # or 'bfloat16'
+            precision:str='float32', # 'float32', 'tf32' or 'bfloat16'
             desc:str='features', # of the progress bar
            )->torch.Tensor: # float32 [N, D] on the CPU
-    "Class tokens before the final norm of every image."
-    found = []
+    "Class tokens before the final norm of every image; several processes share each batch."
+    found = torch.zeros(len(data), vit.dim)
     for rows in progress(list(epoch_batches(len(data), batch_size)), desc, unit='batch'):
-        images = data.batch(rows)
-        images = center_crop(images, vit.img_size) if gen is None else flip_crop(images, vit.img_size, gen, flip=flip)
-        with autocast(vit.device, precision): found.append(vit.features(vit.normalise(images)).cpu())
-    return torch.cat(found)
+        mine,n = team().rows(len(rows)),len(rows)
+        if not len(mine): continue
+        images = data.batch(rows[mine]).to(vit.device)
+        images = center_crop(images, vit.img_size) if gen is None else flip_crop(images, vit.img_size, gen, flip=flip, rows=mine, whole=n)
+        with autocast(vit.device, precision), matrix_precision(precision): found[rows[mine]] = vit.features(vit.normalise(images)).cpu()
+    return team().sum(found)
 
 # %% ../nbs/06_features.ipynb #5f06bef7
 def extract_views(vit:FrozenViT, # the frozen model

@@ -6,7 +6,7 @@
 __all__ = ['FeatureMethod', 'Linear', 'ridge_path', 'ClosedForm', 'Ridge', 'Neighbours', 'neighbourhood_sizes',
            'WeightedNeighbours']
 
-# %% ../nbs/09_probe.ipynb #3862b95c
+# %% ../nbs/09_probe.ipynb #13e2e126
 import time
 
 import numpy as np
@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from .core import CufitError
-from .features import extract, extract_views
+from .features import extract
 from .learner import History, Method, TrainConfig
 from .metrics import accuracy
 
-# %% ../nbs/09_probe.ipynb #7c059d46
+# %% ../nbs/09_probe.ipynb #0353b9b1
 class FeatureMethod(Method):
     "Base of methods that read only frozen features; those of centre crops are computed once per set."
     def __init__(self, *args, **kwargs):
@@ -28,16 +28,18 @@ class FeatureMethod(Method):
 
     def features(self,
                  data, # an `ImageSet`; its very array of images is remembered, so that no other can take its place
-                 precision='float32', # or 'bfloat16'
+                 precision='float32', # 'float32', 'tf32' or 'bfloat16'
                 )->torch.Tensor: # float32 [N, D]
         "Class tokens after the final norm, of centre crops."
         for images, kind, found in self.seen:
             if images is data.images and kind == precision: return found
-        self.seen.append((data.images, precision, self._norm(extract(self.vit, data, precision=precision))))
+        self.seen.append((data.images, precision, self.see(extract(self.vit, data, precision=precision))))
         return self.seen[-1][2]
 
     @torch.no_grad()
-    def _norm(self, f): return self.vit.norm(f.to(self.vit.device)).cpu()
+    def see(self, features):
+        "After the final norm."
+        return self.vit.norm(features.to(self.vit.device)).cpu()
 
     @torch.no_grad()
     def evaluate(self, data, names=None, batch_size=128, precision='float32'):
@@ -45,30 +47,26 @@ class FeatureMethod(Method):
         f = self.features(data, precision).to(self.vit.device)
         return {n: self.modules[n](f).float().cpu() for n in names or self.modules}
 
+    def run_gflop(self, n_train, n_val, epochs, share=1.):
+        "Validation is seen once; see `Method.run_gflop`."
+        return super().run_gflop(n_train, 0, epochs, share) + n_val*self.vit.gflop()
+
     def logits(self, x, names=None):
         f = self.vit.norm(self.vit.features(x))
         return {n: self.modules[n](f) for n in names or self.modules}
 
-# %% ../nbs/09_probe.ipynb #bf4c83a6
+# %% ../nbs/09_probe.ipynb #0a49b4d9
 class Linear(FeatureMethod):
     "Linear probing with Adam: one layer on the class token after the final norm."
     name,options = 'linear',dict(views=0)
     def build(self): return dict(linear=nn.Linear(self.vit.dim, self.n_classes))
-    def prepare(self, train, config):
-        k = self.options['views']
-        self.views = self._norm(extract_views(self.vit, train, k, config.seed, flip=config.flip, precision=config.precision)).to(self.vit.device) if k else None
 
     def step(self, batch):
-        f = self.vit.norm(self.vit.features(batch.x)) if self.views is None else self._draw(batch)
+        f = self.vit.norm(self.vit.features(batch.x)) if self.views is None else batch.pick(self.views)
         z = self.modules['linear'](f).float()
         yield 'linear', F.cross_entropy(z, batch.labels), torch.ones_like(batch.labels, dtype=torch.bool)
 
-    def passes(self, config): return self.options['views'] or config.epochs
-
-    def _draw(self, batch):
-        "Of each row, one of its cached views."
-        view = torch.randint(len(self.views), (len(batch),), generator=batch.gen)
-        return self.views[view, batch.index]
+    def gflop(self, share=1.): return 0. if self.options['views'] else self.vit.gflop()
 
 # %% ../nbs/09_probe.ipynb #8b3d6144
 def ridge_path(features:torch.Tensor, # float [N, D]
@@ -86,10 +84,11 @@ def ridge_path(features:torch.Tensor, # float [N, D]
         w = (v @ (right/(s.clamp(min=0)+strength*s.mean())[:, None])).T
         yield w.float(),(my-w @ mx).float()
 
-# %% ../nbs/09_probe.ipynb #4f853bc3
+# %% ../nbs/09_probe.ipynb #9d277377
 class ClosedForm(FeatureMethod):
     "Base of methods that are solved, not trained: one pass, one line of history."
-    def passes(self, config): return 1
+    trained_by_steps = False
+    def run_gflop(self, n_train, n_val, epochs, share=1.): return (n_train+n_val)*self.vit.gflop()
     def fit(self, train, val, config=TrainConfig(), folder=None, watch=None, resume=False):
         "Solve; settings other than precision have no effect, and there is nothing to resume."
         self._check(train, val)

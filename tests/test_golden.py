@@ -1,7 +1,7 @@
 "The published arithmetic, pinned by arrays that the published implementation computed once."
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -77,9 +77,19 @@ def efficient(rein, golden):
     method = golden_cufit(rein)
     optimizer = torch.optim.Adam(method.modules.parameters(), lr=float(golden["lr"]), weight_decay=1e-5)
     for p in method.modules.parameters(): p.grad = torch.zeros_like(p)
-    seen = [train_step(method, SimpleNamespace(x=x, labels=y), optimizer) for x, y in zip(golden["xs"], golden["ys"])]
+    seen = [train_step(method, Given(x, y), optimizer) for x, y in zip(golden["xs"], golden["ys"])]
     losses = torch.tensor([[s[n][0] for n in ("lpm", "iam", "lam")] for s in seen])
     return losses, [s["iam"][1] for s in seen], [s["lam"][1] for s in seen], method.logits(golden["x_test"])
+
+
+@dataclass
+class Given:
+    "A batch whose images are given, not drawn."
+    x: torch.Tensor
+    labels: torch.Tensor
+    def __len__(self): return len(self.labels)
+    @property
+    def whole(self): return len(self)
 
 
 def naive(rein, golden, from_lesson):
@@ -127,7 +137,7 @@ def test_steps_agree_whatever_is_selected(rein, curriculum, from_lesson):
         for p in methods[1].modules.parameters(): p.grad = torch.zeros_like(p)
         for _ in range(2):
             losses, by_lpm, by_iam = naive_step(methods[0].vit, parts, optimizers, x, y)
-            seen = train_step(methods[1], SimpleNamespace(x=x, labels=y), opt)
+            seen = train_step(methods[1], Given(x, y), opt)
             assert torch.equal(by_lpm, seen["iam"][1]) and torch.equal(by_iam, seen["lam"][1])
             np.testing.assert_allclose(losses, [seen[n][0] for n in ("lpm", "iam", "lam")], atol=1e-5)
         for a, b in zip(methods[0].modules.parameters(), methods[1].modules.parameters()): torch.testing.assert_close(a, b, atol=1e-4, rtol=0)

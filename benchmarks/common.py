@@ -1,0 +1,80 @@
+"""What the benchmarks share: the machine's name, timing in turns, and the files of results."""
+import argparse
+import csv
+import platform
+import statistics
+import time
+from datetime import date
+from pathlib import Path
+
+import timm
+import torch
+
+RESULTS = Path(__file__).parent/"results"
+
+
+def machine():
+    "Processor and the threads that PyTorch uses, or the GPU."
+    if torch.cuda.is_available(): return torch.cuda.get_device_name()
+    info = Path("/proc/cpuinfo")
+    names = [l.split(":")[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def facts():
+    "What every row of results ends with."
+    return dict(machine=machine(), torch=torch.__version__, timm=timm.__version__, date=date.today().isoformat())
+
+
+def wait(device):
+    if torch.device(device).type == "cuda": torch.cuda.synchronize(device)
+
+
+def in_turns(variants, repeats, device="cpu"):
+    """Seconds of each variant, `repeats` times, in turns: what slows the machine down hits all of them alike.
+
+    `variants` maps a name to a function without arguments; each is called once before, untimed."""
+    for f in variants.values(): f()
+    seconds = {n: [] for n in variants}
+    order = list(variants)
+    for r in range(repeats):
+        for name in order[r % len(order):] + order[:r % len(order)]:
+            wait(device); start = time.perf_counter()
+            variants[name]()
+            wait(device); seconds[name].append(time.perf_counter()-start)
+    return seconds
+
+
+def ratio(slow, fast):
+    "Median of the pairwise ratios of two lists of seconds, their lowest and their highest."
+    found = sorted(a/b for a, b in zip(slow, fast))
+    return statistics.median(found), found[0], found[-1]
+
+
+def record(name, rows, keys):
+    "Write rows to `results/<name>.csv`; a row with the same `keys` is replaced."
+    path = RESULTS/f"{name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = list(csv.DictReader(path.open())) if path.is_file() else []
+    rows = [{k: str(v) for k, v in r.items()} for r in rows]
+    same = lambda a, b: all(a.get(k, "") == b.get(k, "") for k in keys)
+    kept = [r for r in old if not any(same(r, n) for n in rows)]
+    columns = list(dict.fromkeys(k for r in kept+rows for k in r))
+    with path.open("w", newline="") as f:
+        writer = csv.DictWriter(f, columns, restval=""); writer.writeheader(); writer.writerows(kept+rows)
+    return path
+
+
+def table(name, columns):
+    "The results as a Markdown table of the named columns."
+    rows = list(csv.DictReader((RESULTS/f"{name}.csv").open()))
+    print(f"| {' | '.join(columns.values())} |\n|{' --- |'*len(columns)}")
+    for r in rows: print(f"| {' | '.join(r[c] or '-' for c in columns)} |")
+
+
+def parser(doc, **defaults):
+    "Options that all benchmarks have."
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--device", default="auto"); p.add_argument("--threads", type=int, help="threads of PyTorch; all cores unless given")
+    p.add_argument("--repeats", type=int, default=defaults.get("repeats", 5)); p.add_argument("--table", action="store_true", help="print the table and stop")
+    return p

@@ -1,0 +1,123 @@
+"""One training step: ours against the published loop, and against one Rein step, at a fixed share of rejected samples.
+
+    python benchmarks/step.py                                                     DeiT-Tiny, 224 px
+    python benchmarks/step.py --backbone vit_small_patch14_dinov2 --batch-size 8  ViT-S/14, 224 px
+    python benchmarks/step.py --switches                                          bfloat16 and torch.compile beside float32
+
+Weights are random: time does not depend on them. First losses, selections and gradients of both loops are compared on
+a batch as it comes. Then the heads are bent so that all modules predict class 0, and labels say which rows are
+rejected; what is timed are whole steps, the update included."""
+import statistics
+
+import torch
+from common import facts, in_turns, machine, parser, ratio, record, table
+from naive import NaiveCufit
+
+from cufit.adapters import AdapterTuning
+from cufit.backbone import load_backbone
+from cufit.core import generator, matrix_precision
+from cufit.curriculum import Cufit
+from cufit.learner import make_optimizer, train_config, train_step
+
+K = 8
+COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", precision="precision", compile="compiled", batch_size="batch", seconds="seconds (median)", speedup="times as fast as the published loop", low="lowest", high="highest", over_rein="times one published Rein step", over_ours="times our Rein step", machine="machine", date="date")
+
+
+class Given:
+    "A batch whose images are on the device already: feeding is another benchmark."
+    def __init__(self, x, labels): self.x, self.labels, self.whole, self.index, self.gen = x, labels, len(labels), torch.arange(len(labels)), generator(0, "views")
+    def __len__(self): return self.whole
+    def pick(self, views): return views[torch.randint(len(views), (self.whole,), generator=self.gen), self.index]
+
+
+def check_same(vit, x, y):
+    "Losses, selections and gradients of both loops, on labels of which about half are what each module says."
+    ours = Cufit(vit, range(K)); naive = NaiveCufit(vit, K); naive.copy_from(ours)
+    said = naive.parts["iam"].head(vit.features(x)).argmax(1)
+    y = torch.where(torch.arange(len(y), device=y.device) % 2 == 0, said, y)
+    losses, by_lpm, by_iam = naive.losses(x, y)
+    for l in losses: l.backward()
+    for p in ours.modules.parameters(): p.grad = torch.zeros_like(p)
+    seen = {}
+    for name, loss, rows in ours.step(Given(x, y)):
+        if loss.requires_grad: loss.backward()
+        seen[name] = loss.detach(), rows
+    assert torch.equal(seen["iam"][1], by_lpm) and torch.equal(seen["lam"][1], by_iam), "the loops select other rows"
+    for n, l in zip(seen, losses): torch.testing.assert_close(seen[n][0], l.detach(), atol=1e-4, rtol=1e-4)
+    for n in ("iam", "lam"):
+        a, b = ours.modules[n], naive.parts[n]
+        for p, q in ((a.head.weight.grad, b.head.weight.grad), (a.adapter.mlp_delta.weight.grad, b.adapter.mlp_delta.weight.grad), (a.adapter.tokens.grad, b.adapter.tokens.grad[:-1])):
+            torch.testing.assert_close(p, q, atol=1e-5, rtol=1e-2)
+        assert b.adapter.tokens.grad[-1].abs().max() == 0, "the last adapter layer was said to be dead"
+    print(f"same losses, selections and gradients: LPM hands on {int(by_lpm.sum())} of {len(y)}, IAM {int(by_iam.sum())}", flush=True)
+
+
+def bend(modules):
+    "All modules predict class 0."
+    with torch.no_grad():
+        for m in modules.values(): getattr(m, "head", m).bias[0] += 1e4
+
+
+def variants(vit, args, precision="float32"):
+    "Name -> a step on (x, y)."
+    config = train_config(precision=precision)
+    def ours(method, name):
+        bend(method.modules); opt = make_optimizer(method, config)
+        if name == "cached": method.views = torch.randn(4, args.batch_size, vit.dim, device=vit.device)
+        return lambda x, y: train_step(method, Given(x, y), opt, precision)
+    return dict(exact=ours(Cufit(vit, range(K)), "exact"), cached=ours(Cufit(vit, range(K), views=4), "cached"), rein=ours(AdapterTuning(vit, range(K)), "rein"))
+
+
+def measure(vit, x, rejected, args, extra=()):
+    n = len(x)
+    y = (torch.arange(n) >= n-round(rejected*n)).long().to(vit.device)
+    naive = NaiveCufit(vit, K); bend({"lpm": naive.parts["lpm"], "iam": naive.parts["iam"], "lam": naive.parts["lam"]})
+    steps = {("naive", "float32", False): naive.step, ("naive rein", "float32", False): naive.rein_step} | {(n_, "float32", False): f for n_, f in variants(vit, args).items()}
+    for precision, compiled in extra:
+        for name, f in variants(vit, args, precision).items():
+            def run(x, y, f=f, compiled=compiled):
+                if not compiled: return f(x, y)
+                with_compiled(vit, lambda: f(x, y))
+            steps[name, precision, compiled] = run
+    with matrix_precision("float32"): seconds = in_turns({k: (lambda f=f: f(x, y)) for k, f in steps.items()}, args.repeats, vit.device)
+    rows = []
+    for (name, precision, compiled), s in seconds.items():
+        mid, low, high = ratio(seconds["naive", "float32", False], s)
+        rows.append(dict(backbone=args.backbone, img_size=vit.img_size, rejected=f"{rejected:.0%}", variant=name, precision=precision, compile="yes" if compiled else "no", batch_size=n, repeats=args.repeats, seconds=f"{statistics.median(s):.3f}",
+                         speedup=f"{mid:.2f}", low=f"{low:.2f}", high=f"{high:.2f}", over_rein=f"{ratio(s, seconds['naive rein', 'float32', False])[0]:.2f}", over_ours=f"{ratio(s, seconds['rein', 'float32', False])[0]:.2f}", **facts()))
+    return rows
+
+
+COMPILED = {}
+def with_compiled(vit, f):
+    "Run `f` with start and finish compiled once and for all."
+    if not COMPILED:
+        torch._dynamo.config.recompile_limit = 64
+        COMPILED.update({n: torch.compile(getattr(vit, n), dynamic=True) for n in ("start", "finish")})
+    for n, g in COMPILED.items(): setattr(vit, n, g)
+    try: return f()
+    finally:
+        for n in COMPILED: delattr(vit, n)
+
+
+def main():
+    p = parser(__doc__)
+    p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--batch-size", type=int, default=16)
+    p.add_argument("--rejected", type=float, nargs="+", default=[0.4, 0.6]); p.add_argument("--switches", action="store_true", help="bfloat16 and torch.compile too")
+    args = p.parse_args()
+    if args.table: return table("step", COLUMNS)
+    if args.threads: torch.set_num_threads(args.threads)
+    vit = load_backbone(args.backbone, "random", None if args.backbone == "pocket_vit" else args.img_size, device=args.device)
+    x = torch.randn(args.batch_size, 3, vit.img_size, vit.img_size, generator=generator(0, "images")).to(vit.device)
+    with matrix_precision("float32"): check_same(vit, x, torch.randint(K, (args.batch_size,), generator=generator(0, "labels")).to(vit.device))
+    extra = [("bfloat16", False), ("float32", True), ("bfloat16", True)] if args.switches else []
+    lines = []
+    for rejected in args.rejected:
+        rows = measure(vit, x, rejected, args, extra)
+        record("step", rows, ("backbone", "img_size", "rejected", "variant", "precision", "compile", "batch_size", "machine"))
+        for r in rows: print(f"{r['variant']:10} {r['precision']:8} compiled {r['compile']:3} {rejected:.0%} rejected: {r['seconds']} s, {r['speedup']}x ({r['low']} to {r['high']}), {r['over_rein']} of a published Rein step, {r['over_ours']} of ours", flush=True)
+        lines += [f"{r['variant']} {rejected:.0%}: {r['speedup']}x" for r in rows if r["variant"] in ("exact", "cached") and (r["precision"], r["compile"]) == ("float32", "no")]
+    print(machine()); print("\n".join(lines))
+
+
+if __name__ == "__main__": main()
