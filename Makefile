@@ -1,13 +1,14 @@
 # Every target sets up what it needs in .venv, so that any one of them can be the first command in a fresh clone.
 #   make demo    linear probe, one adapter and CUFIT on drawn blood cells with 40 % wrong labels
 #   make lab     the lessons in JupyterLab
+#   make docs    the site, in _docs/; fails on any warning
 #   make test    exported code in sync, notebooks clean, notebook tests, pytest
 #   make results run the notebooks again and keep their outputs (NB="nbs/04_noise.ipynb" for some of them)
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 NB ?= $(sort $(wildcard nbs/*.ipynb))
 
-.PHONY: demo test lab results readme constraints
+.PHONY: demo test lab docs results readme constraints
 
 demo: .venv/ready
 	$(BIN)/cufit demo
@@ -20,6 +21,10 @@ test: .venv/ready-dev
 lab: .venv/ready-dev
 	$(BIN)/jupyter lab nbs
 
+docs: .venv/ready-docs
+	$(BIN)/python tools/make_site.py
+	@echo "Open _docs/index.html"
+
 results: .venv/ready-dev
 	$(BIN)/python tools/run_notebooks.py $(NB)
 
@@ -27,7 +32,7 @@ readme: .venv/ready-dev
 	$(BIN)/python tools/readme.py
 
 constraints: .venv/ready
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-annotate --no-header --upgrade --refresh-package cufit setup.py -o constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-annotate --no-header --upgrade --refresh-package cufit setup.py -o constraints.txt
 
 .venv/ready: settings.ini setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
@@ -38,4 +43,8 @@ constraints: .venv/ready
 
 .venv/ready-dev: .venv/ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+.venv/ready-docs: .venv/ready-dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev,docs]"
 	touch $@

@@ -13,17 +13,17 @@ import torch
 RESULTS = Path(__file__).parent/"results"
 
 
-def machine():
-    "Processor and the threads that PyTorch uses, or the GPU."
-    if torch.cuda.is_available(): return torch.cuda.get_device_name()
+def machine(device="cpu"):
+    "The GPU, or the processor and the threads that PyTorch uses."
+    if torch.device(device).type == "cuda": return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     names = [l.split(":")[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
     return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
 
 
-def facts():
+def facts(device="cpu"):
     "What every row of results ends with."
-    return dict(machine=machine(), torch=torch.__version__, timm=timm.__version__, date=date.today().isoformat())
+    return dict(machine=machine(device), torch=torch.__version__, timm=timm.__version__, date=date.today().isoformat())
 
 
 def wait(device):
@@ -67,6 +67,7 @@ def record(name, rows, keys):
 
 def table(name, columns):
     "The results as a Markdown table of the named columns."
+    if not (RESULTS/f"{name}.csv").is_file(): return print("No figure has been recorded yet.")
     rows = list(csv.DictReader((RESULTS/f"{name}.csv").open()))
     print(f"| {' | '.join(columns.values())} |\n|{' --- |'*len(columns)}")
     for r in rows: print(f"| {' | '.join(r[c] or '-' for c in columns)} |")

@@ -1,7 +1,7 @@
 """Memory that one training step needs beyond the weights: ours against the published loop.
 
     python benchmarks/memory.py
-    python benchmarks/memory.py --backbone vit_small_patch14_dinov2 --batch-size 8
+    python benchmarks/memory.py --backbone vit_small_patch14_dinov2 --batch-size 10
 
 On a CPU every allocation of PyTorch during the step is added up and the highest sum is taken; on a GPU the allocator
 says it. Gradients and Adam's moments exist before the step and are not counted; the second copy of the backbone that
@@ -35,7 +35,7 @@ def peak(f, device):
 
 def main():
     p = parser(__doc__)
-    p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--batch-size", type=int, default=16)
+    p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--batch-size", type=int, default=20)
     p.add_argument("--rejected", type=float, nargs="+", default=[0., 0.4, 0.6])
     args = p.parse_args()
     if args.table: return table("memory", COLUMNS)
@@ -55,10 +55,10 @@ def main():
             step(); found[name] = peak(step, vit.device)   # the first step makes Adam's moments
         naive.step(x, y); found = dict(naive=peak(lambda: naive.step(x, y), vit.device)) | found
         rows = [dict(backbone=args.backbone, img_size=vit.img_size, rejected=f"{rejected:.0%}", variant=k, batch_size=n, megabytes=f"{v/1e6:.0f}", of_naive=f"{v/found['naive']:.2f}",
-                     backbones_mb=f"{weights*(2 if k == 'naive' else 1):.0f}", **facts()) for k, v in found.items()]
+                     backbones_mb=f"{weights*(2 if k == 'naive' else 1):.0f}", **facts(vit.device)) for k, v in found.items()]
         record("memory", rows, ("backbone", "img_size", "rejected", "variant", "batch_size", "machine"))
         for r in rows: print(f"{rejected:.0%} rejected, {r['variant']:6}: {r['megabytes']:>6} MB, {r['of_naive']} of the published loop", flush=True)
-    print(machine())
+    print(machine(vit.device))
 
 
 if __name__ == "__main__": main()

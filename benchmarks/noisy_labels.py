@@ -31,6 +31,9 @@ def one(args, method, seed, splits, vit):
     "One run and its row."
     settings = settings_of(args, method, seed)
     out = Path(args.out)/f"{args.name}-{method}-{seed}"
+    if (out/"metrics.json").is_file():
+        then = read_json(out/"config.json")
+        if differ := {k: (then.get(k), v) for k, v in settings.items() if then.get(k) != v and k != "device"}: raise SystemExit(f"{out} was run with other settings (then, now): {differ}. Choose another --name.")
     m = read_json(out/"metrics.json") if (out/"metrics.json").is_file() else train_run(out, splits=splits, vit=vit, resume=(out/"resume.safetensors").is_file(), **settings)
     curve = accuracy_by_epoch(out)
     if len(curve):
@@ -39,8 +42,11 @@ def one(args, method, seed, splits, vit):
     return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=args.noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr,
                 accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), best_epoch=m["best_epoch"],
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
-                label_precision=round(m["label_precision"], 4), label_recall=round(m["label_recall"], 4), minutes=round(m["seconds"]/60, 1),
-                machine=machine(), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *sys.argv]))
+                label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1),
+                machine=machine(vit.device), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *sys.argv]))
+
+
+def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of labels to which no noise was added
 
 
 def settings_of(args, method, seed):
@@ -53,8 +59,9 @@ def table():
     rows = pd.read_csv(RESULTS/"noisy_labels.csv")
     def cell(v): return f"{100*v.mean():.1f}" + (f" ({100*v.min():.1f} to {100*v.max():.1f})" if len(v) > 1 else "")
     for name, part in rows.groupby("name", sort=False):
+        part = part.iloc[part.method.map(["linear", "rein", "cufit"].index).argsort(kind="stable")]
         first = part.iloc[0]
-        print(f"\n### {name}\n\n{first.data}, {first.backbone}, {first.n_train} training images, {100*first.noise:.0f} % symmetric noise, {first.epochs} epochs, tested on {first.n_test}; {first.machine}, {first.date}.\n\n```\n{first.command}\n```\n")
+        print(f"\n### {name}\n\n{first.data}, {first.backbone}, {first.n_train} training images, {100*first.noise:.0f} % symmetric noise, {first.epochs} epochs, tested on {first.n_test}; {first.machine}, {first.date}.\n\n```\n{chr(10).join(dict.fromkeys(part.command))}\n```\n")
         print("| method | seeds | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
         for method, g in part.groupby("method", sort=False):
             watched = f"{100*g.watched_test_best.mean():.1f}, {100*g.watched_test_last.mean():.1f}" if g.watched_test_best.notna().all() else "-"

@@ -1,10 +1,11 @@
 """The pocket scale: what the embedded cells and the pocket ViT can show, over several seeds.
 
-Writes one row per run to `results/pocket.csv`: linear probe on clean labels; linear probe, one Rein adapter and CUFIT
+Writes one row per run to `results/pocket.csv` (`--name` chooses another file): linear probe on clean labels; linear probe, one Rein adapter and CUFIT
 at 40 % symmetric noise. Each seed draws cells, noise and weights of its own.
 
-    python benchmarks/pocket.py                                                                                  the setting of the lessons
-    python benchmarks/pocket.py --no-flip --methods rein --csv benchmarks/results/pocket_no_flip.csv   one adapter without flips
+    python benchmarks/pocket.py                                                  the setting of the lessons
+    python benchmarks/pocket.py --no-flip --methods rein --name pocket_no_flip   one adapter without flips
+    python benchmarks/pocket.py --methods cufit --views 8 --name pocket_views     an LPM that learns from cached views
 """
 import argparse
 import time
@@ -13,23 +14,23 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from common import RESULTS, machine
+from common import RESULTS, machine, record
 
 from cufit.experiment import lesson_setup
 from cufit.metrics import label_precision, label_recall
 from cufit.report import curve_table
 
 
-def one(method, seed, noise, settings):
+def one(name, method, seed, noise, settings):
     "Train one method; test accuracy of every epoch comes from watching, the choice of the epoch from validation."
-    lesson = lesson_setup("pocket", seed, noise=noise, **settings)
+    lesson = lesson_setup("pocket", seed, noise=noise, **settings | (dict(method=method) if "views" in settings else {}))
     started = time.perf_counter()
-    m = lesson.method(method)
+    m = lesson.method(method, **({"views": settings["views"]} if settings.get("views") else {}))
     watch = dict(test=lesson.test) | ({"train": lesson.train} if method == "rein" else {})   # what memorises is looked at twice
     history = m.fit(lesson.train, lesson.val, lesson.training, watch=watch)
     curve = curve_table(history, lesson.record, lesson.test.labels)
     best, rows, clean = history.best_epoch, history.trained[history.best_epoch][-1], ~lesson.record.flipped
-    curve.round(4).to_csv(RESULTS/"curves"/f"pocket{'' if lesson.training.flip else '-no_flip'}-{method}-{noise}-{seed}.csv", index=False)
+    curve.round(4).to_csv(RESULTS/"curves"/f"{name}-{method}-{noise}-{seed}.csv", index=False)
     return dict(method=method, seed=seed, noise=noise, n_train=len(lesson.train), epochs=lesson.training.epochs, lr=lesson.training.lr, flip=lesson.training.flip, trained_parameters=m.n_trainable,
                 accuracy=curve.test[best], balanced_accuracy=curve.test_balanced[best], best_epoch=best,
                 last_balanced_accuracy=curve.test_balanced.iloc[-1], top_balanced_accuracy=curve.test_balanced.max(), top_epoch=int(curve.test_balanced.argmax()),
@@ -52,20 +53,19 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2]); p.add_argument("--threads", type=int)
     p.add_argument("--epochs", type=int); p.add_argument("--lr", type=float); p.add_argument("--cells", type=int, help="training cells"); p.add_argument("--no-flip", action="store_true", help="without the published flips")
-    p.add_argument("--methods", nargs="+", default=["linear", "rein", "cufit"]); p.add_argument("--csv", default=str(RESULTS/"pocket.csv"))
+    p.add_argument("--methods", nargs="+", default=["linear", "rein", "cufit"]); p.add_argument("--name", default="pocket", help="of the file of results"); p.add_argument("--views", type=int, default=0)
     p.add_argument("--table", action="store_true", help="print the table and stop")
     args = p.parse_args()
-    if args.table: return table(args.csv)
+    if args.table: return table(RESULTS/f"{args.name}.csv")
     if args.threads: torch.set_num_threads(args.threads)
-    settings = {k: v for k, v in dict(epochs=args.epochs, lr=args.lr, limit=args.cells, flip=False if args.no_flip else None).items() if v is not None}
+    settings = {k: v for k, v in dict(epochs=args.epochs, lr=args.lr, limit=args.cells, flip=False if args.no_flip else None, views=args.views or None).items() if v is not None}
     (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
-    rows = []
     for seed in args.seeds:
         for method, noise in (("linear", 0.), ("linear", .4), ("rein", .4), ("cufit", .4)):
             if method not in args.methods: continue
-            rows.append(one(method, seed, noise, settings))
-            pd.DataFrame(rows).round(4).to_csv(args.csv, index=False)
-    table(args.csv)
+            row = {k: round(v, 4) if isinstance(v, float) else "" if v is None else v for k, v in one(args.name, method, seed, noise, settings).items()}
+            record(args.name, [row], ("method", "seed", "noise"))
+    table(RESULTS/f"{args.name}.csv")
 
 
 if __name__ == "__main__": main()

@@ -13,8 +13,8 @@ from cufit.curriculum import Cufit
 
 COLUMNS = dict(what="what grows", backbone="backbone", img_size="px", tokens="tokens", rejected="rejected", batch_size="batch", gflop="GFLOP per image, by formula", per_image="ms per image", gflops="GFLOP/s", speedup="times as fast as the published loop", machine="machine", date="date")
 TINY = "deit_tiny_patch16_224"
-CASES = [("resolution", TINY, s, 0.4, 8) for s in (96, 160, 224, 288)] + [("rejection", TINY, 160, r, 8) for r in (0., 0.2, 0.4, 0.6, 0.8)] + \
-        [("batch", TINY, 160, 0.4, b) for b in (4, 8, 16, 32)] + [("backbone", b, 160, 0.4, 8) for b in (TINY, "deit_small_patch16_224", "deit_base_patch16_224")]
+CASES = [("resolution", TINY, s, 0.4, 10) for s in (96, 160, 224, 288)] + [("rejection", TINY, 160, r, 10) for r in (0., 0.2, 0.4, 0.6, 0.8)] + \
+        [("batch", TINY, 160, 0.4, b) for b in (5, 10, 20, 40)] + [("backbone", b, 160, 0.4, 10) for b in (TINY, "deit_small_patch16_224", "deit_base_patch16_224")]
 
 
 def main():
@@ -27,11 +27,11 @@ def main():
         with matrix_precision("float32"): check_same(vit, x, torch.randint(8, (batch,), generator=generator(0, "labels")).to(vit.device))
         row = next(r for r in measure(vit, x, rejected, SimpleNamespace(backbone=backbone, batch_size=batch, repeats=args.repeats)) if r["variant"] == "exact")
         kept = 1-round(rejected*batch)/batch
-        gflop, seconds = Cufit(vit, range(8)).gflop(kept), float(row["seconds"])
-        found = dict(what=what, backbone=backbone, img_size=size, tokens=vit.tokens, rejected=f"{rejected:.0%}", batch_size=batch, gflop=f"{gflop:.1f}", per_image=f"{1000*seconds/batch:.0f}", gflops=f"{gflop*batch/seconds:.0f}", speedup=row["speedup"], repeats=args.repeats, **facts())
+        gflop, seconds = Cufit(vit, range(8)).gflop(kept), float(row["ms"])/1000
+        found = dict(what=what, backbone=backbone, img_size=size, tokens=vit.tokens, rejected=f"{rejected:.0%}", batch_size=batch, gflop=f"{gflop:.1f}", per_image=f"{1000*seconds/batch:.0f}", gflops=f"{gflop*batch/seconds:.0f}", speedup=row["speedup"], repeats=args.repeats, **facts(vit.device))
         print(f"{what}: {backbone} {size} px, {rejected:.0%} rejected, batch {batch}: {found['per_image']} ms per image, {found['gflops']} GFLOP/s, {row['speedup']}x", flush=True)
         record("scale", [found], ("what", "backbone", "img_size", "rejected", "batch_size", "machine"))
-    print(machine())
+    print(machine(vit.device))
 
 
 if __name__ == "__main__": main()

@@ -1,13 +1,15 @@
 """One training step: ours against the published loop, and against one Rein step, at a fixed share of rejected samples.
 
     python benchmarks/step.py                                                     DeiT-Tiny, 224 px
-    python benchmarks/step.py --backbone vit_small_patch14_dinov2 --batch-size 8  ViT-S/14, 224 px
+    python benchmarks/step.py --backbone vit_small_patch14_dinov2 --batch-size 10  ViT-S/14, 224 px
     python benchmarks/step.py --switches                                          bfloat16 and torch.compile beside float32
 
 Weights are random: time does not depend on them. First losses, selections and gradients of both loops are compared on
 a batch as it comes. Then the heads are bent so that all modules predict class 0, and labels say which rows are
-rejected; what is timed are whole steps, the update included."""
+rejected; what is timed are whole steps, the update included. The features of cached views are there before: computing
+them once per view is not part of a step."""
 import statistics
+from contextlib import nullcontext
 
 import torch
 from common import facts, in_turns, machine, parser, ratio, record, table
@@ -20,7 +22,7 @@ from cufit.curriculum import Cufit
 from cufit.learner import make_optimizer, train_config, train_step
 
 K = 8
-COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", precision="precision", compile="compiled", batch_size="batch", seconds="seconds (median)", speedup="times as fast as the published loop", low="lowest", high="highest", over_rein="times one published Rein step", over_ours="times our Rein step", machine="machine", date="date")
+COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", precision="precision", compile="compiled", batch_size="batch", ms="ms (median)", speedup="times as fast as the published loop", low="lowest", high="highest", over_rein="times one published Rein step", over_ours="times our Rein step", machine="machine", date="date")
 
 
 class Given:
@@ -32,7 +34,10 @@ class Given:
 
 def check_same(vit, x, y):
     "Losses, selections and gradients of both loops, on labels of which about half are what each module says."
-    ours = Cufit(vit, range(K)); naive = NaiveCufit(vit, K); naive.copy_from(ours)
+    ours = Cufit(vit, range(K)); naive = NaiveCufit(vit, K)
+    with torch.no_grad():
+        for n in ("iam", "lam"): ours.modules[n].adapter.scale.fill_(0.5)   # at the start it is 0.001, and adapters hardly get a gradient
+    naive.copy_from(ours)
     said = naive.parts["iam"].head(vit.features(x)).argmax(1)
     y = torch.where(torch.arange(len(y), device=y.device) % 2 == 0, said, y)
     losses, by_lpm, by_iam = naive.losses(x, y)
@@ -43,19 +48,25 @@ def check_same(vit, x, y):
         if loss.requires_grad: loss.backward()
         seen[name] = loss.detach(), rows
     assert torch.equal(seen["iam"][1], by_lpm) and torch.equal(seen["lam"][1], by_iam), "the loops select other rows"
+    assert 0 < by_lpm.sum() < len(y) and 0 < by_iam.sum() < len(y), "nothing or everything is selected: the comparison would say little"
     for n, l in zip(seen, losses): torch.testing.assert_close(seen[n][0], l.detach(), atol=1e-4, rtol=1e-4)
-    for n in ("iam", "lam"):
-        a, b = ours.modules[n], naive.parts[n]
-        for p, q in ((a.head.weight.grad, b.head.weight.grad), (a.adapter.mlp_delta.weight.grad, b.adapter.mlp_delta.weight.grad), (a.adapter.tokens.grad, b.adapter.tokens.grad[:-1])):
-            torch.testing.assert_close(p, q, atol=1e-5, rtol=1e-2)
-        assert b.adapter.tokens.grad[-1].abs().max() == 0, "the last adapter layer was said to be dead"
+    theirs = dict(naive.parts.named_parameters())
+    for n, p in ours.modules.named_parameters():
+        g = theirs[n].grad
+        if n.endswith("tokens"):
+            assert g[-1].abs().max() == 0, "the last adapter layer was said to be dead"
+            g = g[:-1]
+        gap, size = torch.linalg.norm(p.grad-g), torch.linalg.norm(g)
+        assert size > 0 and gap <= 1e-3*size, f"gradient of {n}: differs by {gap:.2e} of {size:.2e}"
     print(f"same losses, selections and gradients: LPM hands on {int(by_lpm.sum())} of {len(y)}, IAM {int(by_iam.sum())}", flush=True)
 
 
 def bend(modules):
-    "All modules predict class 0."
+    "All modules predict class 0, without a doubt and without a gradient of zero."
     with torch.no_grad():
-        for m in modules.values(): getattr(m, "head", m).bias[0] += 1e4
+        for m in modules.values():
+            head = getattr(m, "head", m)
+            head.weight.mul_(0.1); head.bias[0] += 4
 
 
 def variants(vit, args, precision="float32"):
@@ -70,39 +81,29 @@ def variants(vit, args, precision="float32"):
 
 def measure(vit, x, rejected, args, extra=()):
     n = len(x)
+    if abs(rejected*n-round(rejected*n)) > 1e-6: raise SystemExit(f"{rejected:.0%} of {n} images is not a whole number: choose another --batch-size")
     y = (torch.arange(n) >= n-round(rejected*n)).long().to(vit.device)
     naive = NaiveCufit(vit, K); bend({"lpm": naive.parts["lpm"], "iam": naive.parts["iam"], "lam": naive.parts["lam"]})
     steps = {("naive", "float32", False): naive.step, ("naive rein", "float32", False): naive.rein_step} | {(n_, "float32", False): f for n_, f in variants(vit, args).items()}
     for precision, compiled in extra:
         for name, f in variants(vit, args, precision).items():
             def run(x, y, f=f, compiled=compiled):
-                if not compiled: return f(x, y)
-                with_compiled(vit, lambda: f(x, y))
+                with vit.compiled() if compiled else nullcontext(): return f(x, y)
             steps[name, precision, compiled] = run
     with matrix_precision("float32"): seconds = in_turns({k: (lambda f=f: f(x, y)) for k, f in steps.items()}, args.repeats, vit.device)
+    seen = Cufit(vit, range(K)); bend(seen.modules)
+    assert all((z.argmax(1) == 0).all() for z in seen.logits(x).values()), "the heads are not bent enough: another share would be rejected"
     rows = []
     for (name, precision, compiled), s in seconds.items():
         mid, low, high = ratio(seconds["naive", "float32", False], s)
-        rows.append(dict(backbone=args.backbone, img_size=vit.img_size, rejected=f"{rejected:.0%}", variant=name, precision=precision, compile="yes" if compiled else "no", batch_size=n, repeats=args.repeats, seconds=f"{statistics.median(s):.3f}",
-                         speedup=f"{mid:.2f}", low=f"{low:.2f}", high=f"{high:.2f}", over_rein=f"{ratio(s, seconds['naive rein', 'float32', False])[0]:.2f}", over_ours=f"{ratio(s, seconds['rein', 'float32', False])[0]:.2f}", **facts()))
+        rows.append(dict(backbone=args.backbone, img_size=vit.img_size, rejected=f"{rejected:.0%}", variant=name, precision=precision, compile="yes" if compiled else "no", batch_size=n, repeats=args.repeats, ms=f"{1000*statistics.median(s):.1f}",
+                         speedup=f"{mid:.2f}", low=f"{low:.2f}", high=f"{high:.2f}", over_rein=f"{ratio(s, seconds['naive rein', 'float32', False])[0]:.2f}", over_ours=f"{ratio(s, seconds['rein', 'float32', False])[0]:.2f}", **facts(vit.device)))
     return rows
-
-
-COMPILED = {}
-def with_compiled(vit, f):
-    "Run `f` with start and finish compiled once and for all."
-    if not COMPILED:
-        torch._dynamo.config.recompile_limit = 64
-        COMPILED.update({n: torch.compile(getattr(vit, n), dynamic=True) for n in ("start", "finish")})
-    for n, g in COMPILED.items(): setattr(vit, n, g)
-    try: return f()
-    finally:
-        for n in COMPILED: delattr(vit, n)
 
 
 def main():
     p = parser(__doc__)
-    p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--batch-size", type=int, default=16)
+    p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--batch-size", type=int, default=20)
     p.add_argument("--rejected", type=float, nargs="+", default=[0.4, 0.6]); p.add_argument("--switches", action="store_true", help="bfloat16 and torch.compile too")
     args = p.parse_args()
     if args.table: return table("step", COLUMNS)
@@ -115,9 +116,9 @@ def main():
     for rejected in args.rejected:
         rows = measure(vit, x, rejected, args, extra)
         record("step", rows, ("backbone", "img_size", "rejected", "variant", "precision", "compile", "batch_size", "machine"))
-        for r in rows: print(f"{r['variant']:10} {r['precision']:8} compiled {r['compile']:3} {rejected:.0%} rejected: {r['seconds']} s, {r['speedup']}x ({r['low']} to {r['high']}), {r['over_rein']} of a published Rein step, {r['over_ours']} of ours", flush=True)
+        for r in rows: print(f"{r['variant']:10} {r['precision']:8} compiled {r['compile']:3} {rejected:.0%} rejected: {r['ms']} ms, {r['speedup']}x ({r['low']} to {r['high']}), {r['over_rein']} of a published Rein step, {r['over_ours']} of ours", flush=True)
         lines += [f"{r['variant']} {rejected:.0%}: {r['speedup']}x" for r in rows if r["variant"] in ("exact", "cached") and (r["precision"], r["compile"]) == ("float32", "no")]
-    print(machine()); print("\n".join(lines))
+    print(machine(vit.device)); print("\n".join(lines))
 
 
 if __name__ == "__main__": main()

@@ -225,20 +225,18 @@ def check_frozen(self:FrozenViT):
     if weights_sha256(self.model) != self.sha256: raise CufitError(f'The frozen weights of {self.name} were changed during training. An adapter must not write into the backbone; look for in-place operations on its parameters.')
     if any(p.requires_grad for p in self.model.parameters()): raise CufitError(f'A weight of {self.name} asks for a gradient. Freeze it again with model.requires_grad_(False).')
 
-# %% ../nbs/05_backbone.ipynb #ef288670
+# %% ../nbs/05_backbone.ipynb #e6e36f02
 @patch
 @contextmanager
 def compiled(self:FrozenViT):
     "Inside the block, `start` and `finish` run through `torch.compile`."
-    kept,limit = (self.__dict__.get('start'), self.__dict__.get('finish')),torch._dynamo.config.recompile_limit
-    torch._dynamo.config.recompile_limit = 64   # with and without gradient, with each adapter, for one row and for many
-    self.start,self.finish = (torch.compile(getattr(self, n), dynamic=True) for n in ('start', 'finish'))
+    if not getattr(self, '_fast', None): self._fast = {n: torch.compile(getattr(self, n), dynamic=True) for n in ('start', 'finish')}
+    limit,torch._dynamo.config.recompile_limit = torch._dynamo.config.recompile_limit,64   # with and without gradient, with each adapter, for one row and for many
+    vars(self).update(self._fast)
     try: yield self
     finally:
         torch._dynamo.config.recompile_limit = limit
-        for n, f in zip(('start', 'finish'), kept):
-            if f is None: delattr(self, n)
-            else: setattr(self, n, f)
+        for n in self._fast: vars(self).pop(n)
 
 # %% ../nbs/05_backbone.ipynb #5d43cd2c
 @patch

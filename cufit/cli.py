@@ -64,7 +64,7 @@ def train(out:Annotated[Path, option('run folder to write')],
     print(metrics_table({method: metrics}).to_string(na_rep='-'))
     print(f'Run folder: {out} (open {out}/report.html)')
 
-# %% ../nbs/90_cli.ipynb #f7c364f9
+# %% ../nbs/90_cli.ipynb #ff1026c1
 @app.command(epilog='Example: cufit evaluate runs/first --data cells --split test')
 def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished run')],
              data:Annotated[Text, option('data to score; that of the run unless given')]=None,
@@ -76,7 +76,9 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
              device:Annotated[str, option('auto, cpu, cuda or mps')]='auto'):
     "Score a finished run; prints JSON and writes it to evaluate_<split>.json in the run folder."
     from cufit.experiment import evaluate_run
-    print(json.dumps(evaluate_run(run, data, split, device, image=image, label=label, split_column=split_column, group=group), indent=2))
+    from cufit.core import team
+    found = evaluate_run(run, data, split, device, image=image, label=label, split_column=split_column, group=group)
+    if team().main: print(json.dumps(found, indent=2))
 
 # %% ../nbs/90_cli.ipynb #ea62071d
 @app.command(epilog='Example: cufit demo --out runs/demo')
@@ -90,10 +92,15 @@ def demo(out:Annotated[Path, option('folder to write; a new one is numbered if i
     print(metrics_table(runs).drop(columns='seconds').to_string(na_rep='-'))
     print(f'Run folder: {folder} (open {folder}/report.html)')
 
-# %% ../nbs/90_cli.ipynb #815fd26d
+# %% ../nbs/90_cli.ipynb #bd2b84be
 @app.command(epilog='Example: cufit data bloodmnist')
-def data(name:Annotated[Text, typer.Argument(help='one data set; all of them unless given')]=None):
+def data(name:Annotated[Text, typer.Argument(help='one data set; all of them unless given')]=None,
+         check:Annotated[Optional[Path], option('read every image of this store and compare the hashes')]=None):
     "What data is known: where it comes from, its licence, how to get it."
+    if check:
+        from cufit.store import check_store
+        check_store(check)
+        return print(f'{check}: every image is what was written.')
     from cufit.experiment import known_data
     print(known_data(name))
 

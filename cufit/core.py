@@ -102,18 +102,20 @@ def team()->Team:
     "The team of this process."
     return Team()
 
-# %% ../nbs/00_core.ipynb #6d2d224a
+# %% ../nbs/00_core.ipynb #f63d0b49
 def pick_device(name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
                )->torch.device: # a device that exists on this machine
     "The named device, or the best one there is: CUDA, then MPS, then the CPU."
     have = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available(), cpu=True)
-    if name == 'auto' and team().device is not None: return team().device
+    if team().size > 1:
+        if name not in ('auto', team().device.type): raise CufitError(f'Device {name!r} was asked for, but {team().size} processes were started for {team().device.type}, one device each. Leave --device out; for CPUs, set ACCELERATE_USE_CPU=true before launching.')
+        return team().device
     if name == 'auto': return torch.device(next(k for k, v in have.items() if v))
     kind = choose(str(name).split(':')[0], ['auto', *have], 'device')
     if not have[kind]: raise CufitError(f'Device {name!r} was asked for, but PyTorch finds none here. Use --device cpu, or install a PyTorch build for it.')
     return torch.device(name)
 
-# %% ../nbs/00_core.ipynb #048238d4
+# %% ../nbs/00_core.ipynb #88654b02
 PRECISIONS = ('float32', 'tf32', 'bfloat16')
 
 def autocast(device:torch.device, # where the model runs
@@ -126,10 +128,13 @@ def autocast(device:torch.device, # where the model runs
 @contextmanager
 def matrix_precision(precision:str='float32'): # one of `PRECISIONS`
     "Inside the block float32 matrix products are exact, or, with tf32, rounded as a GPU's tensor cores like them."
-    kept = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision('high' if choose(precision, PRECISIONS, 'precision') == 'tf32' else 'highest')
+    kept,rounded = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),choose(precision, PRECISIONS, 'precision') == 'tf32'
+    torch.set_float32_matmul_precision('high' if rounded else 'highest')
+    torch.backends.cudnn.allow_tf32 = rounded   # PyTorch rounds convolutions unless told not to; the patches are one
     try: yield
-    finally: torch.set_float32_matmul_precision(kept)
+    finally:
+        torch.set_float32_matmul_precision(kept[0])
+        torch.backends.cudnn.allow_tf32 = kept[1]
 
 # %% ../nbs/00_core.ipynb #de5af7b4
 @contextmanager

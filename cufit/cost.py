@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['KEPT', 'KeptBytes', 'trial', 'bare_rate', 'Estimate', 'estimate', 'peak_megabytes']
 
-# %% ../nbs/82_cost.ipynb #4b6bb038
-import copy, resource, sys, time
+# %% ../nbs/82_cost.ipynb #7ff91c88
+import copy, sys, time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .core import autocast
+from .core import autocast, matrix_precision, team
 from .data import ImageSet
 from .learner import Batch, Method, TrainConfig, make_optimizer, train_step
 
@@ -33,7 +33,7 @@ class KeptBytes:
     def peak(self): return max(sum(g.values()) for g in self.graphs)
     def hooks(self): return torch.autograd.graph.saved_tensors_hooks(self.pack, lambda tensor: tensor)
 
-# %% ../nbs/82_cost.ipynb #44244472
+# %% ../nbs/82_cost.ipynb #a12fc1ac
 def trial(method:Method, # not changed
           train:ImageSet, # its first images are used
           n:int, # images in a step
@@ -61,7 +61,7 @@ def bare_rate(vit, # a `FrozenViT`, on its device
     x,best = torch.zeros(n, 3, vit.img_size, vit.img_size, dtype=torch.uint8),float('inf')
     for size in (1, n, n):
         start = time.perf_counter()
-        with autocast(vit.device, precision): vit.features(vit.normalise(x[:size])).cpu()
+        with autocast(vit.device, precision), matrix_precision(precision): vit.features(vit.normalise(x[:size])).cpu()
         if size == n: best = min(best, time.perf_counter()-start)
     return vit.gflop()*n/best
 
@@ -85,7 +85,7 @@ class Estimate:
         return (f'{self.method}: {self.images} images x {self.epochs} epochs, {self.gflop:.2f} GFLOP per image and step, {self.tflop:.1f} TFLOP in all, '
                 f'{self.parameters:,} trained parameters, {self.megabytes:,.0f} MB, about {max(self.minutes, 0.1):.1f} minutes{most} on {self.device}')
 
-# %% ../nbs/82_cost.ipynb #cb50444e
+# %% ../nbs/82_cost.ipynb #acefe2e3
 KEPT = 0.6   # share of rows that the middle figure assumes to be kept
 
 def estimate(method:Method, # not yet trained
@@ -95,18 +95,23 @@ def estimate(method:Method, # not yet trained
     "Operations by formula, time and memory from a few small steps."
     vit,full = method.vit,method.gflop()
     on_gpu = vit.device.type != 'cpu'
-    n = min(config.batch_size, len(train)) if on_gpu else min(config.batch_size, len(train), max(2, round(60/max(full, 1e-2))))
+    n = min(config.batch_size, len(train)) if on_gpu else min(config.batch_size, len(train), max(2*team().size, round(60/max(full, 1e-2))))
     rate,steps = bare_rate(vit, n, config.precision),config.epochs*-(-len(train)//config.batch_size)
     seconds,share,kept = trial(method, train, n, config) if method.trained_by_steps else (0., 1., 0)
     def minutes(share_kept):
         step = seconds*(method.gflop(share_kept)/method.gflop(share) if full else 1)*(config.batch_size/n if full else 1)
         rest = method.run_gflop(len(train), len(val), config.epochs, 1.) - (config.epochs*len(train)*full if method.trained_by_steps else 0)
-        return (steps*step + rest/rate)/60
-    held = sum(p.numel()*p.element_size() for p in vit.model.parameters()) + 16*method.n_trainable + kept*config.batch_size/n + sum(s.images.nbytes for s in (train, val) if not isinstance(s.images, np.memmap))
+        return (steps*step + rest/rate/team().size)/60
+    views = 4*method.options.get('views', 0)*len(train)*vit.dim
+    held = views + sum(p.numel()*p.element_size() for p in vit.model.parameters()) + 16*method.n_trainable + kept*config.batch_size/n + sum(s.images.nbytes for s in (train, val) if not isinstance(s.images, np.memmap))
     return Estimate(method.name, len(train), config.epochs, full, method.run_gflop(len(train), len(val), config.epochs)/1e3, method.n_trainable, held/1e6, minutes(KEPT), minutes(1.), str(vit.device))
 
-# %% ../nbs/82_cost.ipynb #daf89d1a
+# %% ../nbs/82_cost.ipynb #14a63b01
 def peak_megabytes(device)->float:
-    "The most memory that was held so far: on a GPU by PyTorch, elsewhere by the whole process."
+    "The most memory that was held: on a GPU by PyTorch since its counter was reset, elsewhere by the whole process so far."
     if torch.device(device).type == 'cuda': return torch.cuda.max_memory_allocated(device)/1e6
+    if sys.platform == 'win32':
+        import psutil
+        return psutil.Process().memory_info().peak_wset/1e6
+    import resource   # not on Windows
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)/1e6

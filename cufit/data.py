@@ -13,7 +13,7 @@ __all__ = ['SPLITS', 'FORMATS', 'SPLIT_NAMES', 'FRACTIONS', 'SUFFIXES', 'LITTER'
            'list_table', 'from_csv', 'find_labels', 'from_zip', 'ham10000', 'aptos2019', 'data_home', 'medmnist_info',
            'medmnist_file', 'check_md5', 'copy_url', 'download', 'npz_labels', 'npz_arrays', 'npz_images',
            'known_medmnist', 'check_official', 'read_npz', 'from_medmnist', 'folder_reader', 'pick_reader', 'load',
-           'epoch_batches', 'check_batch', 'center_crop', 'flip_crop']
+           'epoch_batches', 'check_batch', 'center_crop', 'draw_views', 'flip_crop']
 
 # %% ../nbs/02_data.ipynb #31b8eb7b
 import base64, functools, hashlib, http.client, inspect, io, os, re, urllib.request, zipfile
@@ -924,21 +924,26 @@ def center_crop(batch:torch.Tensor, # uint8 [B, 3, H, W]
     top, left = (round(s/2) for s in check_batch(batch, size))
     return batch[:, :, top:top+size, left:left+size]
 
-# %% ../nbs/02_data.ipynb #e13c0c23
+# %% ../nbs/02_data.ipynb #f25ee174
+def draw_views(n:int, # images
+               spare:tuple, # pixels that a crop leaves over: (rows, columns)
+               generator:torch.Generator, # on the CPU, whatever the device
+              )->tuple: # mirror bool [n], top int64 [n], left int64 [n]
+    "What a random view of each image is: mirrored or not, and where it is cut out."
+    if generator.device.type != 'cpu': raise CufitError(f'The generator is on {generator.device}; pass one on the CPU, so that a seed means the same everywhere.')
+    return torch.rand(n, generator=generator) < 0.5, *(torch.randint(s+1, (n,), generator=generator) for s in spare)
+
+# %% ../nbs/02_data.ipynb #4ee1e2f2
 def flip_crop(batch:torch.Tensor, # uint8 [B, 3, H, W] on any device
               size:int, # pixels a side; that of the images: no crop
-              generator:torch.Generator, # on the CPU, whatever the device
+              generator:torch.Generator=None, # draws, unless `draws` are given
               flip:bool=True, # mirror half of the images
               crop:bool=True, # at a random place; else in the middle
-              rows:torch.Tensor=None, # int64 [B], places of these images in a larger batch, of which this is one process's share
-              whole:int=None, # images in that larger batch
+              draws:tuple=None, # mirror, top, left, each [B], as `draw_views` makes them
              )->torch.Tensor: # uint8 [B, 3, size, size], on the same device
-    "Mirror, then crop, each image by its own draw; the draws depend neither on the options nor on how a batch is shared."
+    "Mirror, then crop, each image by its own draw; the draws do not depend on the options."
     (n, c, h, w), spare = batch.shape, check_batch(batch, size)
-    whole,rows = (n, slice(None)) if rows is None else (whole, rows)
-    if generator.device.type != 'cpu': raise CufitError(f'The generator is on {generator.device}; pass one on the CPU, so that a seed means the same everywhere.')
-    mirror = (torch.rand(whole, generator=generator) < 0.5)[rows]
-    top, left = (torch.randint(s+1, (whole,), generator=generator)[rows] for s in spare)
+    mirror, top, left = draws or draw_views(n, spare, generator)
     if not crop: top, left = (torch.full((n,), round(s/2)) for s in spare)
     rows, cols = top[:, None]+torch.arange(size), left[:, None]+torch.arange(size)
     if flip: cols = torch.where(mirror[:, None], w-1-cols, cols)

@@ -7,8 +7,8 @@ __all__ = ['CELLS', 'POCKET_RUN', 'DEMO_RUN', 'DINO', 'SCALES', 'BY_HAND', 'RunC
            'add_noise', 'noise_line', 'module_scores', 'draw_figures', 'watch_sets', 'train_run', 'evaluate_run',
            'free_folder', 'demo_run', 'pick_scale', 'Lesson', 'lesson_setup', 'known_data']
 
-# %% ../nbs/85_experiment.ipynb #b163d7f6
-import os
+# %% ../nbs/85_experiment.ipynb #9ee3e5cf
+import json, os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def split_settings(settings:dict): # (RunConfig, TrainConfig)
     if run.views and 'views' not in METHODS[run.method].options: raise CufitError(f'views={run.views} is an option of the linear probe and of CUFIT; {run.method} trains on new crops and flips in every epoch. Leave it out.')
     return run,train_config(**{k: v for k, v in settings.items() if k not in ours})
 
-# %% ../nbs/85_experiment.ipynb #aed50272
+# %% ../nbs/85_experiment.ipynb #f9e9722f
 CELLS = dict(n_train=500, n_val=250, n_test=1000)
 
 def load_splits(config:RunConfig, # what to read
@@ -74,9 +74,12 @@ def load_splits(config:RunConfig, # what to read
     "The three image sets of a run, labels as they are in the source."
     size = config.resize or (img_size if config.data == 'cells' else round(img_size*8/7))
     if size < img_size: raise CufitError(f'resize={size} is smaller than the input of the backbone, {img_size}. Take at least {img_size}, or leave it out.')
+    if config.data == 'cells' and config.store: raise CufitError('The embedded cells are drawn into memory; they need no store. Leave --store out.')
     if config.data == 'cells': return cells(**CELLS | ({'n_train': config.limit, 'n_val': max(config.limit//4, 8)} if config.limit else {}), size=size, seed=seed)
     columns = {k: v for k in ('image', 'label', 'split', 'group') if (v := getattr(config, k)) is not None}
-    if is_store(config.data): return open_store(config.data, size)
+    if is_store(config.data):
+        if config.limit or columns: raise CufitError(f'{config.data} is a store: its rows and columns were fixed when it was built. Leave {", ".join(columns) or "limit"} out, or build another one.')
+        return open_store(config.data, size)
     if config.store: return build_store(config.data, config.store, size, limit=config.limit, seed=seed, **columns)
     return load(config.data, size, limit=config.limit, seed=seed, **columns)
 
@@ -143,7 +146,7 @@ def watch_sets(n:int, # images of each at most
     part = NoiseRecord(record.clean[a], record.given[a], record.kind, record.rate, record.seed, record.classes, record.nominal)
     return dict(sets=dict(train=train.subset(a), test=test.subset(b)), rows=part)
 
-# %% ../nbs/85_experiment.ipynb #c8806149
+# %% ../nbs/85_experiment.ipynb #335287cc
 def train_run(out, # run folder
               resume:bool=False, # take up the state in it
               dry_run:bool=False, # say what it would cost, and stop
@@ -154,11 +157,12 @@ def train_run(out, # run folder
              )->dict: # what was written to metrics.json; nothing after a dry run
     "One run from settings to a folder with model, record, scores and report."
     out,(config,training) = Path(out),split_settings(settings)
-    _refuse_other(out, resume, config)
+    _refuse_other(out, resume, config, training)
     vit = vit or load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, training.seed, config.device)
     splits = splits or load_splits(config, vit.img_size, training.seed)
     train,val,record = add_noise(splits, config)
     method = METHODS[config.method](vit, train.classes, training.seed, **({'views': config.views} if config.views else {}))
+    if vit.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(vit.device)
     cost,main = estimate(method, train, val, training),team().main
     if main: say(str(cost)); say(noise_line(record))
     if dry_run: return {}
@@ -167,35 +171,37 @@ def train_run(out, # run folder
         record.save(out/'noise')
     watched = watch_sets(config.curves, train, splits.test, record)
     history = method.fit(train, val, training, out, watch=watched and watched['sets'], resume=resume)
-    seconds = sum(row['seconds'] for row in history.rows)   # of all epochs, whatever a resumed run did before
+    seconds = history.prepare_seconds + sum(row['seconds'] for row in history.rows)   # of all epochs, whatever a resumed run did before
     logits = method.evaluate(splits.test, precision=training.precision)
     facts = dict(cost=str(cost), seconds=round(seconds, 1), seconds_expected=round(60*cost.minutes, 1), peak_megabytes=round(peak_megabytes(vit.device)), processes=team().size, n_train=len(train))
     metrics = _metrics(method, logits, history, splits.test, record, config, training, facts)
-    if not main: return metrics
-    write_json(out/'metrics.json', metrics)
-    draw_figures(out, logits[method.predictor].argmax(1).numpy(), history, train, splits.test, record, watched)
-    report.write_report(out)
-    say(f'{method.name}: took {seconds/60:.1f} minutes, about {cost.minutes:.1f} were expected; at most {facts["peak_megabytes"]:,} MB were held')
+    if main:
+        write_json(out/'metrics.json', metrics)
+        draw_figures(out, logits[method.predictor].argmax(1).numpy(), history, train, splits.test, record, watched)
+        report.write_report(out)
+        say(f'{method.name}: took {seconds/60:.1f} minutes, about {cost.minutes:.1f} were expected; the process held {facts["peak_megabytes"]:,} MB at most')
+    team().wait()   # the folder is complete for all
     return metrics
 
-# %% ../nbs/85_experiment.ipynb #1d7a39a2
-def _refuse_other(out, resume, config):
+# %% ../nbs/85_experiment.ipynb #7a9745ee
+def _refuse_other(out, resume, config, training):
     if (out/'model.safetensors').exists() and not resume: raise CufitError(f'{out} already holds a finished run. Give another folder, or remove it.')
     team().wait()   # all have looked before the first one writes
     if resume and not (out/'resume.safetensors').is_file(): raise CufitError(f'{out} holds nothing to resume. Leave --resume out to begin.')
     if not resume: return
     then = read_json(out/'config.json')
-    if differ := {k: (then.get(k), v) for k, v in asdict(config).items() if k != 'device' and then.get(k) != v}:
+    now = json.loads(json.dumps(asdict(config) | asdict(training)))
+    if differ := {k: (then.get(k), v) for k, v in now.items() if k not in ('device', 'checkpoint_seconds') and then.get(k) != v}:
         raise CufitError(f'{out} was begun with other settings (then, now): {differ}. Use the same, or another folder.')
 
 def _metrics(method, logits, history, test, record, config, training, facts):
     modules = module_scores(logits, test.labels, history, record, known=config.noise > 0)
     facts = facts | dict(method=config.method, backbone=config.backbone, seed=training.seed, noise_seed=config.noise_seed, noise=config.noise, realised_noise=record.realised_rate,
                          epochs=training.epochs, best_epoch=history.best_epoch, n_test=len(test), n_trainable=method.n_trainable, classes=list(test.classes))
-    if training.keep_last and hasattr(method, 'tail'): facts['accuracy_last_epochs'] = float(np.mean(method.last_epochs_accuracy(test)))
+    if training.keep_last and hasattr(method, 'tail'): facts['accuracy_last_epochs'] = float(np.mean(method.last_epochs_accuracy(test, training.precision)))
     return modules[method.predictor] | facts | (dict(modules=modules) if len(modules) > 1 else {})
 
-# %% ../nbs/85_experiment.ipynb #9b3337c0
+# %% ../nbs/85_experiment.ipynb #a934e525
 def evaluate_run(run, # run folder
                  data:str=None, # as in `RunConfig`; the run's own unless given
                  split:str='test', # 'train', 'val' or 'test'
@@ -207,7 +213,7 @@ def evaluate_run(run, # run folder
     if not (run/'config.json').is_file(): raise CufitError(f'{run} is not a run folder: it has no config.json. Give the folder that train printed.')
     written = read_json(run/'config.json')
     kept = {k: v for k, v in written.items() if k in {f.name for f in fields(RunConfig)}}
-    if data not in (None, written['data']): kept |= dict(image=None, label=None, split=None, group=None, limit=None)   # they speak of the run's data
+    if data not in (None, written['data']): kept |= dict(image=None, label=None, split=None, group=None, limit=None, store=None)   # they speak of the run's data
     columns['split'] = columns.pop('split_column', None)
     config = RunConfig(**kept | {k: v for k, v in dict(data=data, **columns).items() if v is not None})
     choose(split, SPLITS, 'split')
@@ -215,10 +221,10 @@ def evaluate_run(run, # run folder
     test = getattr(load_splits(config, method.vit.img_size, written['seed']), split)
     if tuple(test.classes) != method.classes: raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} has {tuple(test.classes)}. Score data with the same classes.')
     found = scores(method.predict_proba(test, written['precision']), test.labels) | dict(data=config.data, split=split, n=len(test), run=str(run))
-    write_json(run/f'evaluate_{split}.json', found)
+    if team().main: write_json(run/f'evaluate_{split}.json', found)
     return found
 
-# %% ../nbs/85_experiment.ipynb #4ac2ebbb
+# %% ../nbs/85_experiment.ipynb #1b26140f
 POCKET_RUN = dict(data='cells', backbone='pocket_vit', noise=0.4, epochs=60, lr=3e-3)
 DEMO_RUN = POCKET_RUN | dict(epochs=40, curves=100)
 
@@ -238,10 +244,10 @@ def demo_run(out='runs/demo', # folder to write
     "The methods side by side at pocket scale, with one report over all."
     folder,settings = free_folder(out),DEMO_RUN | dict(seed=seed, noise_seed=seed) | settings
     config,training = split_settings(settings)
-    vit = load_backbone(config.backbone, device=config.device)
+    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, seed, config.device)
     splits = load_splits(config, vit.img_size, seed)
     runs = {m: train_run(folder/m, say=say, splits=splits, vit=vit, method=m, **settings | (dict(views=8) if m == 'linear' else {})) for m in methods}
-    report.write_comparison(folder, {m: folder/m for m in runs})
+    if team().main: report.write_comparison(folder, {m: folder/m for m in runs})
     return folder,runs
 
 # %% ../nbs/85_experiment.ipynb #69e8680d
@@ -259,7 +265,7 @@ def pick_scale(name:str='auto', # 'auto', or one of `SCALES`
     if not (data_home()/medmnist_file('bloodmnist', 224)[0]).is_file(): return 'pocket'
     return 'full' if torch.cuda.is_available() else 'desk'
 
-# %% ../nbs/85_experiment.ipynb #c30b17a2
+# %% ../nbs/85_experiment.ipynb #1f898b99
 @dataclass(repr=False)
 class Lesson:
     "What a lesson works on: a backbone, noisy training and validation sets, a clean test set, and the truth apart."
@@ -297,7 +303,7 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
     "Data, noise and backbone of a lesson at the scale that fits this machine."
     scale = pick_scale(scale)
     config,training = split_settings(SCALES[scale] | dict(seed=seed, noise_seed=seed) | settings)
-    vit = load_backbone(config.backbone, config.weights, config.img_size, device=config.device)
+    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, seed, config.device)
     splits = load_splits(config, vit.img_size, seed)
     train,val,record = add_noise(splits, config)
     minutes = estimate(METHODS['cufit'](vit, train.classes), train, val, training).minutes

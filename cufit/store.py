@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['CHUNK', 'is_store', 'build_store', 'open_store', 'check_store']
 
-# %% ../nbs/13_store.ipynb #1f30640a
+# %% ../nbs/13_store.ipynb #2ecdc8fc
 import functools
 from pathlib import Path
 
 import numpy as np
 
-from .core import CufitError, array_sha256, atomic, progress, read_json, write_json
-from .data import SPLITS, ImageSet, Splits, decode, load
+from .core import CufitError, array_sha256, atomic, progress, read_json, team, write_json
+from .data import SPLITS, ImageSet, Splits, decode, from_medmnist, load, pick_reader
 
 # %% ../nbs/13_store.ipynb #24e28efa
 CHUNK = 256   # images that are written, hashed and noted together
@@ -38,17 +38,24 @@ def _fill(folder, files, image, size): # the mapped images
         write_json(folder/'store.json', state)   # after the images are on disk: what is noted is there
     return np.load(path, mmap_mode='r')
 
-# %% ../nbs/13_store.ipynb #1489c727
+# %% ../nbs/13_store.ipynb #4029334b
 def build_store(source, # whatever `load` reads from files
                 folder, # of the store
                 size:int, # pixels a side
                 **options, # of `load`
                )->Splits: # on mapped images
     "Build a store, or take up its building, or just open it if it is complete."
-    if is_store(folder) and (Path(folder)/'rows.npz').is_file(): return open_store(folder, size)
+    folder,made = Path(folder),{k: str(v) for k, v in dict(source=source, **options).items() if v is not None}
+    if is_store(folder) and (folder/'rows.npz').is_file():
+        then = read_json(folder/'store.json')['made_from']
+        if then != made: raise CufitError(f'{folder} was built from {then}, but now {made} is asked for. Give another folder, or train on the store itself: --data {folder}.')
+        return open_store(folder, size)
+    if team().size > 1: raise CufitError(f'{folder} is not built yet, and several processes would write it at once. Build it first with a single one: cufit train ... --store {folder} --dry-run.')
+    if pick_reader(source) is from_medmnist: raise CufitError(f'{source} is one array file, not a source of image files; it is read into memory. Leave --store out.')
     splits = load(source, size, into=functools.partial(_fill, folder), **options)
     columns = {f'{s}_{k}': getattr(part, k) for s, part in splits.items() for k in ('ids', 'labels', 'groups') if getattr(part, k) is not None}
-    with atomic(Path(folder)/'rows.npz') as part: np.savez(part, classes=np.array(splits.train.classes), **columns)
+    write_json(folder/'store.json', read_json(folder/'store.json') | dict(made_from=made))
+    with atomic(folder/'rows.npz') as part: np.savez(part, classes=np.array(splits.train.classes), **columns)
     return open_store(folder, size)
 
 def open_store(folder, # of the store

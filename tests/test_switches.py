@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
+import cufit.learner
 from cufit.adapters import Rein
 from cufit.backbone import load_backbone
 from cufit.cells import cells
-from cufit.core import CufitError, global_seed, matrix_precision
+from cufit.core import CufitError, Team, global_seed, matrix_precision
 from cufit.curriculum import Cufit
-from cufit.experiment import train_run
+from cufit.experiment import evaluate_run, train_run
 from cufit.learner import Batch, make_optimizer, train_config, train_step
 from cufit.noise import corrupt
 
@@ -38,11 +40,14 @@ def fitted(vit, sets, config=CONFIG, **options):
     return method, method.fit(*sets[:2], config)
 
 
-def test_memory_mapped_images_train_to_the_same_bits(vit, sets, tmp_path):
+def test_memory_mapped_images_train_to_the_same_bits(vit, sets, tmp_path, monkeypatch):
     np.save(tmp_path/"images.npy", sets[0].images)
     mapped = replace(sets[0], images=np.load(tmp_path/"images.npy", mmap_mode="r"))
     assert isinstance(mapped.images, np.memmap)
+    fetched = []
+    monkeypatch.setattr(cufit.learner, "fetched_ahead", lambda batches, real=cufit.learner.fetched_ahead: fetched.append(1) or real(batches))
     (a, _), (b, _) = fitted(vit, sets), fitted(vit, (mapped, *sets[1:]))
+    assert len(fetched) == CONFIG.epochs, "only the mapped run reads ahead"
     assert all(torch.equal(p, q) for p, q in zip(a.last.values(), b.last.values()))
 
 
@@ -73,12 +78,19 @@ def test_cached_views_are_named_and_train(vit, sets, tmp_path):
 
 
 def test_tf32_stays_inside_the_step(vit, sets):
-    "A CPU ignores it, so the bits are the same; the global setting is what it was."
+    "A CPU ignores it, so the results are those of float32; inside the step it is set, outside it is what it was."
+    seen = []
+    class Watched(Cufit):
+        def step(self, batch):
+            seen.append(torch.get_float32_matmul_precision())
+            yield from super().step(batch)
     before = torch.get_float32_matmul_precision()
-    (a, _), (b, _) = fitted(vit, sets), fitted(vit, sets, replace(CONFIG, precision="tf32"))
+    a, b = (Watched(vit, sets[0].classes) for _ in range(2))
+    a.fit(*sets[:2], CONFIG); b.fit(*sets[:2], replace(CONFIG, precision="tf32"))
+    assert set(seen[:len(seen)//2]) == {"highest"} and set(seen[len(seen)//2:]) == {"high"}
     assert torch.get_float32_matmul_precision() == before
     assert all(torch.allclose(p, q, atol=1e-3) for p, q in zip(a.last.values(), b.last.values()))
-    with matrix_precision("tf32"): assert torch.get_float32_matmul_precision() == "high"
+    with pytest.raises(CufitError, match="tf32"), matrix_precision("tf31"): pass
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile on a CPU needs a C++ compiler; none was found")
@@ -89,13 +101,15 @@ def test_compiled_backbone_gives_the_same_numbers_and_gradients(vit):
         f = vit.finish(vit.start(x, 1), 1, rein)
         f.square().mean().backward()
         return f.detach(), [p.grad.clone() for p in rein.parameters()]
-    (f, grads), eager = run(), vit.finish
+    f, grads = run()
     with vit.compiled():
-        assert vit.finish is not eager
+        assert "finish" in vars(vit) and "start" in vars(vit)
         g, compiled = run()
     assert "finish" not in vars(vit) and "start" not in vars(vit)
     torch.testing.assert_close(f, g, atol=1e-4, rtol=1e-4)
-    for a, b in zip(grads, compiled): torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+    for a, b in zip(grads, compiled): assert torch.linalg.norm(a-b) <= 1e-2*torch.linalg.norm(a)
+    with vit.compiled(): pass   # entered again, it is there at once and leaves nothing behind
+    assert "finish" not in vars(vit)
 
 
 def test_two_processes_are_one_run(tmp_path):
@@ -115,6 +129,43 @@ def test_two_processes_are_one_run(tmp_path):
     assert a.shape == b.shape and a.shape[:2] == (2, 3) and a[:, 0].all() and b[:, 0].all() and 0 < b[:, 2].mean() < 1
     assert (a == b).mean() > 0.99
     assert abs(one["accuracy"]-two["accuracy"]) < 0.01
-    from safetensors.torch import load_file
-    p, q, start = (load_file(tmp_path/o/"last.safetensors") for o in ("one", "two", "one"))
-    for k in p: torch.testing.assert_close(p[k], q[k], atol=2e-3, rtol=0)
+    p, q = (load_file(tmp_path/o/"last.safetensors") for o in ("one", "two"))
+    start = Cufit(load_backbone(), json.loads((tmp_path/"one"/"metrics.json").read_text())["classes"]).modules.state_dict()
+    moved = sum(float((p[k]-start[k]).abs().sum()) for k in p)
+    gap = sum(float((p[k]-q[k]).abs().sum()) for k in p)
+    assert gap < 0.02*moved, f"the weights moved by {moved:.2f} in all, but differ by {gap:.2f}"
+
+
+def test_shares_of_a_batch_sum_to_its_gradient(vit, sets, monkeypatch):
+    "Two processes played one after the other: their losses and gradients add up to those of the whole batch."
+    def gradients(rank, size):
+        crew = Team(); crew.rank, crew.size, crew.sum = rank, size, lambda x: x
+        monkeypatch.setattr(cufit.learner, "team", lambda: crew)
+        method = Cufit(vit, sets[0].classes)
+        batch = Batch(sets[0], torch.arange(15), vit, torch.Generator().manual_seed(0))   # 8 and 7 rows
+        opt = make_optimizer(method, CONFIG)
+        monkeypatch.setattr(opt, "step", lambda: None)
+        seen = train_step(method, batch, opt)
+        return {n: s[0] for n, s in seen.items()}, [p.grad.clone() for p in method.modules.parameters()]
+    whole, first, second = gradients(0, 1), gradients(0, 2), gradients(1, 2)
+    for n in whole[0]: torch.testing.assert_close(first[0][n]+second[0][n], whole[0][n], atol=1e-5, rtol=1e-4)
+    for w, a, b in zip(whole[1], first[1], second[1]):
+        assert torch.linalg.norm(a+b-w) <= 1e-3*torch.linalg.norm(w)+1e-9
+    assert sum(float(torch.linalg.norm(b)) for b in second[1]) > 1e-3
+
+
+def test_a_store_speaks_of_its_own_data_only(tmp_path):
+    "A run from a store scores other data as other data, and the store refuses another source or limit."
+    from PIL import Image
+    for name, n in (("a", 120), ("b", 160)):
+        drawn = cells(n_train=n, n_val=8, n_test=8, size=48, seed=0).train
+        for i in range(len(drawn)):
+            path = tmp_path/name/drawn.classes[drawn.labels[i]]/f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(drawn.images[i].transpose(1, 2, 0)).save(path)
+    settings = dict(epochs=1, say=lambda line: None, store=str(tmp_path/"store"), method="linear")
+    train_run(tmp_path/"run", data=str(tmp_path/"a"), **settings)
+    own, other = evaluate_run(tmp_path/"run"), evaluate_run(tmp_path/"run", data=str(tmp_path/"b"))
+    assert own["data"] != other["data"] and 0 < own["n"] < other["n"]
+    with pytest.raises(CufitError, match="was built from"): train_run(tmp_path/"second", data=str(tmp_path/"b"), **settings)
+    with pytest.raises(CufitError, match="limit"): train_run(tmp_path/"third", data=str(tmp_path/"store"), limit=40, method="linear", epochs=1)

@@ -37,6 +37,7 @@ def main():
     found += [f"{f} was not clean; cleaned it" for f in changed_by("nbs/*.ipynb", BIN/"nbdev_clean")]
     found += [f"{f} did not have the address of settings.ini; wrote it" for f in changed_by("nbs/*.ipynb", sys.executable, "tools/address.py")]
     found += [f"{f} was not what nbs/index.ipynb says; made it again" for f in changed_by("README.md", sys.executable, "tools/readme.py")]
+    found += [f"{f} did not have the tables of benchmarks/results; wrote them" for f in changed_by("benchmarks/README.md", sys.executable, "benchmarks/tables.py")]
     found += [f"{n.name} {f}" for n in sorted(ROOT.glob("nbs/*.ipynb")) for f in faults_of(n)]
     print("\n".join(found) or "Exported code is in sync, notebooks are clean, README is made.")
     sys.exit(bool(found))
