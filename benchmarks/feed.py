@@ -21,10 +21,11 @@ from torchvision import datasets, transforms
 
 from cufit.backbone import load_backbone
 from cufit.core import generator
-from cufit.data import from_folder, epoch_batches
+from cufit.data import epoch_batches, from_folder
 from cufit.learner import Batch
+from cufit.store import build_store, open_store
 
-COLUMNS = dict(what="what", images="images", rate="images a second (median)", over="times the DataLoader", low="lowest", high="highest", machine="machine", date="date")
+COLUMNS = dict(what="what", images="images", rate="images a second (median)", ms="ms", over="times the DataLoader", low="lowest", high="highest", machine="machine", date="date")
 
 
 def write_images(folder, n, size):
@@ -36,9 +37,30 @@ def write_images(folder, n, size):
         small.resize((size, size), Image.BICUBIC).save(path, quality=90)
 
 
+def loader_of(folder, batch_size, workers, vit):
+    "The yardstick: torchvision's folder reader and a DataLoader, at the backbone's input size."
+    side = vit.img_size
+    make = transforms.Compose([transforms.Resize((round(side*8/7),)*2), transforms.RandomHorizontalFlip(), transforms.RandomCrop(side), transforms.ToTensor(), transforms.Normalize((.485, .456, .406), (.229, .224, .225))])
+    return DataLoader(datasets.ImageFolder(str(folder), make), batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0, pin_memory=vit.device.type == "cuda")
+
+
+def first_batch(folder, n, vit):
+    "Seconds from an unopened store of `n` images to the first batch."
+    rng = np.random.default_rng(0)
+    source = Path(folder)/f"source{n}"
+    for i in range(24): (source/"abc"[i % 3]).mkdir(parents=True, exist_ok=True); Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(source/"abc"[i % 3]/f"{i}.png")
+    for i in range(24, n): (source/"abc"[i % 3]/f"{i}.png").hardlink_to(source/"abc"[i % 3]/f"{i % 24}.png")
+    store = Path(folder)/f"store{n}"
+    build_store(source, store, 64)
+    def open_it():
+        train = open_store(store).train
+        return train.batch(torch.arange(32))
+    return in_turns({n: open_it}, 5)[n]
+
+
 def main():
     p = parser(__doc__)
-    p.add_argument("--images", type=int, default=1200); p.add_argument("--file-size", type=int, default=450); p.add_argument("--batch-size", type=int, default=32); p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    p.add_argument("--images", type=int, default=1200); p.add_argument("--file-size", type=int, default=450); p.add_argument("--batch-size", type=int, default=32); p.add_argument("--stores", type=int, nargs="*", default=[600, 6000], help="images in the stores whose opening is timed"); p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     args = p.parse_args()
     if args.table: return table("feed", COLUMNS)
     if args.threads: torch.set_num_threads(args.threads)
@@ -49,8 +71,7 @@ def main():
         once = (time.perf_counter()-start)
         np.save(Path(folder)/"images.npy", train.images)
         mapped = replace(train, images=np.load(Path(folder)/"images.npy", mmap_mode="r"))
-        make = transforms.Compose([transforms.Resize((256, 256)), transforms.RandomHorizontalFlip(), transforms.RandomCrop(224), transforms.ToTensor(), transforms.Normalize((.485, .456, .406), (.229, .224, .225))])
-        loader = DataLoader(datasets.ImageFolder(str(Path(folder)/"images"), make), args.batch_size, shuffle=True, num_workers=args.workers, persistent_workers=args.workers > 0, pin_memory=vit.device.type == "cuda")
+        loader = loader_of(Path(folder)/"images", args.batch_size, args.workers, vit)
         def ours(data):
             gen = generator(0, "feed")
             for rows in epoch_batches(len(data), args.batch_size, gen): Batch(data, rows, vit, gen).x
@@ -68,6 +89,10 @@ def main():
             print(f"{names[k]:36} {rows[-1]['rate']:>6} images a second, {mid:.1f}x ({low:.1f} to {high:.1f})")
         rows.append(dict(what="ours, decoding and resizing once", images=args.images, rate=f"{args.images/once:.0f}", **facts(vit.device)))
         print(f"reading and resizing {args.images} files once: {once:.1f} s")
+        for n in args.stores:
+            s = statistics.median(first_batch(folder, n, vit))
+            rows.append(dict(what="store, opened to first batch", images=n, ms=f"{1000*s:.1f}", **facts()))
+            print(f"a store of {n} images: first batch of 32 after {1000*s:.1f} ms")
         record("feed", rows, ("what", "images", "machine"))
 
 
