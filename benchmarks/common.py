@@ -70,7 +70,7 @@ def table(name, columns):
     if not (RESULTS/f"{name}.csv").is_file(): return print("No figure has been recorded yet.")
     rows = list(csv.DictReader((RESULTS/f"{name}.csv").open()))
     print(f"| {' | '.join(columns.values())} |\n|{' --- |'*len(columns)}")
-    for r in rows: print(f"| {' | '.join(r[c] or '-' for c in columns)} |")
+    for r in rows: print(f"| {' | '.join(r.get(c) or '-' for c in columns)} |")
 
 
 def parser(doc, **defaults):
