@@ -50,7 +50,8 @@ def test_train_says_the_cost_first_and_the_scores_last(run):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("cufit: 64 images x 2 epochs") and "GFLOP" in lines[0] and "minutes" in lines[0]
     assert "40.0 % nominal" in lines[1] and "realised" in lines[1]
-    assert "label precision" in lines[2] and str(out/"report.html") in lines[-1]
+    assert lines[2].startswith("cufit: took") and "expected" in lines[2]
+    assert "label precision" in lines[3] and str(out/"report.html") in lines[-1]
 
 
 def test_metrics_hold_what_is_promised(run):
