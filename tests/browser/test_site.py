@@ -77,14 +77,13 @@ def test_math_is_set_without_a_network(site, chromium):
 
 def test_dark_mode_is_dark(site, chromium):
     page, _ = visit(chromium, site+"04_noise.html")
-    color = lambda: page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--pst-color-background')")
-    shown = lambda: page.evaluate("(c => { const d = document.createElement('div'); d.style.color = c; document.body.append(d); return getComputedStyle(d).color })", color())
-    found = {}
-    for _ in range(4):
-        found[page.evaluate("document.documentElement.dataset.theme")] = shown()
+    def background(mode):
         page.locator(".theme-switch-button:visible").first.click()
-        page.wait_for_timeout(300)
-    light, dark = found["light"], found["dark"]
+        page.locator(".dropdown-item", has_text=mode).first.click()
+        page.wait_for_function(f"document.documentElement.dataset.theme == '{mode.lower()}'")
+        page.wait_for_timeout(500)   # colours fade
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light, dark = background("Light"), background("Dark")
     brightness = lambda rgb: sum(int(v) for v in rgb[rgb.index("(")+1:-1].split(",")[:3])
     assert brightness(dark) < 200 < 600 < brightness(light)
 
