@@ -10,7 +10,6 @@ at 40 % symmetric noise. Each seed draws cells, noise and weights of its own.
 import argparse
 import time
 from datetime import date
-from pathlib import Path
 
 import pandas as pd
 import torch

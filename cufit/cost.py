@@ -33,13 +33,13 @@ class KeptBytes:
     def peak(self): return max(sum(g.values()) for g in self.graphs)
     def hooks(self): return torch.autograd.graph.saved_tensors_hooks(self.pack, lambda tensor: tensor)
 
-# %% ../nbs/82_cost.ipynb #a12fc1ac
+# %% ../nbs/82_cost.ipynb #68257357
 def trial(method:Method, # not changed
           train:ImageSet, # its first images are used
           n:int, # images in a step
           config:TrainConfig, # precision and weight decay
          ): # seconds of the step, share of rows kept, bytes kept for the way back
-    "Two small steps on a copy of the method, the better of them timed."
+    "A warm-up and two steps on a copy of the method; the better of the two counts."
     tried = copy.copy(method)
     tried.modules = copy.deepcopy(method.modules)
     if k := method.options.get('views', 0): tried.views = torch.zeros(k, len(train), method.vit.dim, device=method.vit.device)

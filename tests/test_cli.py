@@ -1,5 +1,4 @@
 "The command line as a user types it, in processes of its own."
-import csv
 import io
 import json
 import os

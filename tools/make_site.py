@@ -127,9 +127,9 @@ def page(notebook, cfg, where):
 
 
 def still(output):
-    "A widget cannot answer on a page: say where its frames are."
+    "A widget cannot answer on a page: say where its picture is."
     if "application/vnd.jupyter.widget-view+json" not in output.get("data", {}): return output
-    note = '<p class="frames"><em>A widget: it answers in JupyterLab and Colab. Recorded frames of all widgets are on the page <a href="80_explore.html">Explore</a>.</em></p>'
+    note = '<p class="frames"><em>A widget: it answers in JupyterLab and Colab. Pictures of the explorers are on the page <a href="80_explore.html">Explore</a>.</em></p>'
     return nbformat.v4.new_output("display_data", {"text/html": note, "text/plain": "a widget"})
 
 
