@@ -2,21 +2,29 @@
 #   make demo    linear probe, one adapter and CUFIT on drawn blood cells with 40 % wrong labels
 #   make lab     the lessons in JupyterLab
 #   make docs    the site, in _docs/; fails on any warning
-#   make test    exported code in sync, notebooks clean, notebook tests, pytest
+#   make test    exported code in sync, notebooks clean, notebook tests, pytest; the site and the lessons in Chromium, where there is one
+#   make colab   the lessons on the versions that Colab ships, 6 GB (COLAB_PYTHON=/path/to/python3.13)
 #   make results run the notebooks again and keep their outputs (NB="nbs/04_noise.ipynb" for some of them)
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+COLAB_PYTHON ?= python3.13
 BIN := .venv/bin
 NB ?= $(sort $(wildcard nbs/*.ipynb))
 
-.PHONY: demo test lab docs results readme constraints
+.PHONY: demo test colab lab docs results readme constraints
 
 demo: .venv/ready
 	$(BIN)/cufit demo
 
-test: .venv/ready-dev
+test: .venv/ready-docs
 	$(BIN)/python tools/check.py
-	CUFIT_SCALE=quick timeout 1200 $(BIN)/nbdev_test --n_workers 2 --do_print
-	$(BIN)/python -m pytest -q tests
+	CUFIT_SCALE=quick timeout 2400 $(BIN)/nbdev_test --n_workers 2 --do_print
+	$(BIN)/python -m pytest -q -rs tests
+
+colab: .venv/ready-dev
+	@$(COLAB_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' || { echo "Colab has Python 3.13, and $(COLAB_PYTHON) is none. Name one: make COLAB_PYTHON=/path/to/python3.13 colab"; exit 1; }
+	$(BIN)/uv venv --quiet --clear --python $(COLAB_PYTHON) .venv/colab
+	$(BIN)/uv pip install --quiet --python .venv/colab/bin/python --constraint tests/colab.txt --editable .
+	CUFIT_COLAB=$(CURDIR)/.venv/colab/bin/python $(BIN)/python -m pytest -q -rs tests/test_colab.py
 
 lab: .venv/ready-dev
 	$(BIN)/jupyter lab nbs

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['ADAPTERS', 'Adapter', 'Rein', 'Branch', 'AdapterTuning', 'branch_gflop']
 
-# %% ../nbs/10_adapters.ipynb #f5002613
+# %% ../nbs/10_adapters.ipynb #3a5ec2bf
 import math
 
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 
 from .backbone import FrozenBlock, FrozenViT
@@ -32,7 +33,7 @@ class Adapter(nn.Module):
         "GFLOP per image that the adapter itself adds to a forward pass."
         return 0.
 
-# %% ../nbs/10_adapters.ipynb #e258571a
+# %% ../nbs/10_adapters.ipynb #385cf57c
 class Rein(Adapter):
     "Rein on what enters block 1 and later, from its formula; no parameter without effect."
     begins = 1
@@ -48,29 +49,35 @@ class Rein(Adapter):
         self.mlp_token,self.mlp_delta = nn.Linear(vit.dim, vit.dim),nn.Linear(vit.dim, vit.dim)
         self.scale,self.prefix = nn.Parameter(torch.tensor(float(scale))),vit.prefix
 
-    def attention(self,
-                  f:torch.Tensor, # patch tokens [B, P, D] that enter block `index`
-                  index:int, # of the block, from 1
-                 )->torch.Tensor: # [B, P, n_tokens], rows sum to 1
-        "Which learned tokens each patch token looks at."
-        return F.softmax(f @ self.tokens[index-1].T/math.sqrt(f.shape[-1]), -1)
-
-    def delta(self,
+# %% ../nbs/10_adapters.ipynb #be1e45ff
+@patch
+def attention(self:Rein,
               f:torch.Tensor, # patch tokens [B, P, D] that enter block `index`
               index:int, # of the block, from 1
-             )->torch.Tensor: # [B, P, D]
-        "How far each patch token is moved, before the scale."
-        picked = self.attention(f, index)[..., 1:] @ self.mlp_token(self.tokens[index-1, 1:])
-        return self.mlp_delta(picked + f)
+             )->torch.Tensor: # [B, P, n_tokens], rows sum to 1
+    "Which learned tokens each patch token looks at."
+    return F.softmax(f @ self.tokens[index-1].T/math.sqrt(f.shape[-1]), -1)
 
-    def block(self, block, tokens, only_class):
-        p = self.prefix
-        moved = tokens[:, p:] + self.scale*self.delta(tokens[:, p:], block.index)
-        return block(torch.cat([tokens[:, :p], moved], 1), only_class)
+@patch
+def delta(self:Rein,
+          f:torch.Tensor, # patch tokens [B, P, D] that enter block `index`
+          index:int, # of the block, from 1
+         )->torch.Tensor: # [B, P, D]
+    "How far each patch token is moved, before the scale."
+    picked = self.attention(f, index)[..., 1:] @ self.mlp_token(self.tokens[index-1, 1:])
+    return self.mlp_delta(picked + f)
 
-    def gflop(self, vit):
-        n,d,t = vit.tokens-self.prefix,vit.dim,self.tokens.shape[1]
-        return len(self.tokens)*(2*n*d*d + 4*n*t*d)/1e9
+# %% ../nbs/10_adapters.ipynb #36f62961
+@patch
+def block(self:Rein, block, tokens, only_class):
+    p = self.prefix
+    moved = tokens[:, p:] + self.scale*self.delta(tokens[:, p:], block.index)
+    return block(torch.cat([tokens[:, :p], moved], 1), only_class)
+
+@patch
+def gflop(self:Rein, vit):
+    n,d,t = vit.tokens-self.prefix,vit.dim,self.tokens.shape[1]
+    return len(self.tokens)*(2*n*d*d + 4*n*t*d)/1e9
 
 # %% ../nbs/10_adapters.ipynb #08c77a62
 ADAPTERS = dict(rein=Rein)

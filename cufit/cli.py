@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 def option(text, **kwargs): return typer.Option(help=text, **kwargs)
 
-# %% ../nbs/90_cli.ipynb #dfe5d241
+# %% ../nbs/90_cli.ipynb #2b8bdcd2
 Text,Number = Optional[str],Optional[int]
 
 @app.command(epilog='Example: cufit train --data cells --method cufit --noise 0.4 --epochs 60 --lr 3e-3 --out runs/first')
@@ -44,6 +44,7 @@ def train(out:Annotated[Path, option('run folder to write')],
           compile:Annotated[bool, option('run the backbone through torch.compile')]=False,
           seed:Annotated[int, option('seed of weights, shuffling and augmentation')]=0,
           views:Annotated[int, option('linear, cufit: the linear head learns from this many cached views instead of a pass per epoch')]=0,
+          cache:Annotated[Text, option('folder: keep frozen features there, for other runs on the same images')]=None,
           curves:Annotated[int, option('watch that many images for the curves of the report')]=0,
           keep_last:Annotated[int, option('also report the mean of this many last epochs (the paper: 10)')]=0,
           image:Annotated[Text, option('column of image names')]=None,
@@ -92,17 +93,18 @@ def demo(out:Annotated[Path, option('folder to write; a new one is numbered if i
     print(metrics_table(runs).drop(columns='seconds').to_string(na_rep='-'))
     print(f'Run folder: {folder} (open {folder}/report.html)')
 
-# %% ../nbs/90_cli.ipynb #bd2b84be
+# %% ../nbs/90_cli.ipynb #d2cf1266
 @app.command(epilog='Example: cufit data bloodmnist')
 def data(name:Annotated[Text, typer.Argument(help='one data set; all of them unless given')]=None,
+         get:Annotated[bool, option('download it to the data folder (CUFIT_DATA_HOME, or ~/.cufit) and verify it')]=False,
          check:Annotated[Optional[Path], option('read every image of this store and compare the hashes')]=None):
     "What data is known: where it comes from, its licence, how to get it."
     if check:
         from cufit.store import check_store
         check_store(check)
         return print(f'{check}: every image is what was written.')
-    from cufit.experiment import known_data
-    print(known_data(name))
+    from cufit.experiment import fetch_data, known_data
+    print(fetch_data(name or '') if get else known_data(name))
 
 # %% ../nbs/90_cli.ipynb #273db9d4
 def main():

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'CufitError', 'choose', 'raises', 'stream_seed', 'generator', 'numpy_rng', 'global_seed', 'Team', 'team',
            'pick_device', 'autocast', 'matrix_precision', 'atomic', 'write_json', 'read_json', 'file_sha256',
-           'array_sha256', 'save_tensors', 'load_tensors', 'progress']
+           'array_sha256', 'save_tensors', 'load_tensors', 'bar_stream', 'progress']
 
-# %% ../nbs/00_core.ipynb #86cbac8d
-import difflib, functools, hashlib, json, os, random, tempfile
+# %% ../nbs/00_core.ipynb #89fdd6d0
+import difflib, functools, hashlib, json, os, random, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -185,10 +185,15 @@ def load_tensors(path): # (dict of tensors, header)
         with safe_open(str(path), 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()},json.loads((f.metadata() or {}).get('cufit', '{}'))
     except SafetensorError as e: raise CufitError(f'{path} is not a whole safetensors file: {e}. Make or fetch it again.') from e
 
-# %% ../nbs/00_core.ipynb #b55609e8
-def progress(iterable, # what to walk through
+# %% ../nbs/00_core.ipynb #2e6e930d
+def bar_stream(): # a text stream
+    "Where progress bars go: standard output where a Jupyter kernel shows it, standard error anywhere else."
+    return sys.stdout if type(sys.stdout).__module__.startswith('ipykernel') else sys.stderr
+
+def progress(iterable, # what to walk through; None for a bar that is moved by hand, and shows at once
              desc:str='', # what is being done
              total:int=None, # number of steps, where `iterable` has no length
              **kwargs):
-    "`iterable` with a progress bar on standard error."
-    return tqdm(iterable, desc=desc, total=total, dynamic_ncols=True, mininterval=0.5, **kwargs | ({} if team().main else dict(disable=True)))
+    "`iterable` with a progress bar on `bar_stream()`; only the main process of a team shows it."
+    looks = dict(dynamic_ncols=True, mininterval=0.5, delay=0 if iterable is None else 1, file=bar_stream())
+    return tqdm(iterable, desc=desc, total=total, **looks | kwargs | ({} if team().main else dict(disable=True)))

@@ -151,7 +151,7 @@ def thumbnails(s:ImageSet, # at least one image
     strip.quantize(64).save(buffer, 'PNG')
     return buffer.getvalue()
 
-# %% ../nbs/02_data.ipynb #6e2ba6ba
+# %% ../nbs/02_data.ipynb #ee1067d5
 @patch_to(ImageSet)
 def __repr__(self)->str:
     shape = 'x'.join(map(str, self.images.shape[1:]))
@@ -162,7 +162,7 @@ def _repr_html_(self)->str:
     k = len(self.classes)
     if not len(self) or k > 20: return f'<p>{escape(repr(self))}</p>'
     png = base64.b64encode(thumbnails(self)).decode()
-    row = ''.join(f'<td style="text-align:center;font-size:11px;padding:2px;overflow-wrap:anywhere">{escape(c)}<br>{n}</td>' for c, n in zip(self.classes, self.counts()))
+    row = ''.join(f'<td style="text-align:center;font-size:11px;padding:2px;min-width:76px;max-width:76px;overflow-wrap:anywhere">{escape(c)}<br>{n}</td>' for c, n in zip(self.classes, self.counts()))
     return (f'<p>{escape(repr(self))}</p><table style="table-layout:fixed;width:{80*k}px"><tr><td colspan="{k}" style="padding:0">'
             f'<img alt="one image of each class" style="width:100%" src="data:image/png;base64,{png}"></td></tr><tr>{row}</tr></table>')
 

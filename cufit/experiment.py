@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['CELLS', 'POCKET_RUN', 'DEMO_RUN', 'DINO', 'SCALES', 'BY_HAND', 'RunConfig', 'split_settings', 'load_splits',
            'add_noise', 'noise_line', 'module_scores', 'draw_figures', 'watch_sets', 'train_run', 'evaluate_run',
-           'free_folder', 'demo_run', 'pick_scale', 'Lesson', 'lesson_setup', 'known_data']
+           'free_folder', 'demo_run', 'pick_scale', 'Lesson', 'lesson_setup', 'known_data', 'fetch_data']
 
-# %% ../nbs/85_experiment.ipynb #9ee3e5cf
+# %% ../nbs/85_experiment.ipynb #c4e9a21a
 import json, os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,7 +21,8 @@ from .backbone import load_backbone
 from .cells import cells
 from .core import CufitError, atomic, choose, numpy_rng, read_json, team, write_json
 from .curriculum import Cufit
-from .data import SPLITS, Splits, data_home, load, medmnist_file, stratified
+from .data import SPLITS, Splits, data_home, download, load, medmnist_file, stratified
+from .dataverse import fetch_ham10000
 from .cost import estimate, peak_megabytes
 from .learner import METHODS, TrainConfig, load_method, train_config
 from .metrics import jsonable, label_precision, label_recall, scores
@@ -29,7 +30,7 @@ from .noise import NoiseRecord, corrupt
 from .probe import Linear, Ridge, WeightedNeighbours
 from .store import build_store, is_store, open_store
 
-# %% ../nbs/85_experiment.ipynb #94303c99
+# %% ../nbs/85_experiment.ipynb #e47e7e0d
 @dataclass(frozen=True)
 class RunConfig:
     "What a run is made of, besides the settings of training."
@@ -52,6 +53,7 @@ class RunConfig:
     noise_seed:int=0          # of the noise alone
     clean_val:bool=False      # oracle: choose the epoch on clean validation labels
     curves:int=0              # watch that many training and test images for the curves of the report
+    cache:str=None            # folder: keep features of frozen passes there for other runs on the same images
     device:str='auto'         # 'cpu', 'cuda', 'mps'
 
 # %% ../nbs/85_experiment.ipynb #bbe1b2a4
@@ -146,7 +148,7 @@ def watch_sets(n:int, # images of each at most
     part = NoiseRecord(record.clean[a], record.given[a], record.kind, record.rate, record.seed, record.classes, record.nominal)
     return dict(sets=dict(train=train.subset(a), test=test.subset(b)), rows=part)
 
-# %% ../nbs/85_experiment.ipynb #335287cc
+# %% ../nbs/85_experiment.ipynb #1b9ddcc8
 def train_run(out, # run folder
               resume:bool=False, # take up the state in it
               dry_run:bool=False, # say what it would cost, and stop
@@ -162,6 +164,7 @@ def train_run(out, # run folder
     splits = splits or load_splits(config, vit.img_size, training.seed)
     train,val,record = add_noise(splits, config)
     method = METHODS[config.method](vit, train.classes, training.seed, **({'views': config.views} if config.views else {}))
+    method.cache = config.cache
     if vit.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(vit.device)
     cost,main = estimate(method, train, val, training),team().main
     if main: say(str(cost)); say(noise_line(record))
@@ -183,7 +186,7 @@ def train_run(out, # run folder
     team().wait()   # the folder is complete for all
     return metrics
 
-# %% ../nbs/85_experiment.ipynb #7a9745ee
+# %% ../nbs/85_experiment.ipynb #57b2739e
 def _refuse_other(out, resume, config, training):
     if (out/'model.safetensors').exists() and not resume: raise CufitError(f'{out} already holds a finished run. Give another folder, or remove it.')
     team().wait()   # all have looked before the first one writes
@@ -191,7 +194,7 @@ def _refuse_other(out, resume, config, training):
     if not resume: return
     then = read_json(out/'config.json')
     now = json.loads(json.dumps(asdict(config) | asdict(training)))
-    if differ := {k: (then.get(k), v) for k, v in now.items() if k not in ('device', 'checkpoint_seconds') and then.get(k) != v}:
+    if differ := {k: (then.get(k), v) for k, v in now.items() if k not in ('device', 'cache', 'checkpoint_seconds') and then.get(k) != v}:
         raise CufitError(f'{out} was begun with other settings (then, now): {differ}. Use the same, or another folder.')
 
 def _metrics(method, logits, history, test, record, config, training, facts):
@@ -309,10 +312,10 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
     minutes = estimate(METHODS['cufit'](vit, train.classes), train, val, training).minutes
     return Lesson(scale, config, training, vit, train, val, splits.test, record, max(minutes, 1))
 
-# %% ../nbs/85_experiment.ipynb #4db0367f
+# %% ../nbs/85_experiment.ipynb #92f6bdea
 BY_HAND = dict(
     ham10000=dict(what='10,015 dermatoscopic images, 7 classes', licence='CC BY-NC 4.0', source='https://doi.org/10.7910/DVN/DBW86T',
-                  how='Download metadata and both image parts into one folder; pass the folder. Lesions stay on one side of the split.'),
+                  how='cufit data ham10000 --get fetches and unpacks it; pass the folder that it prints. Lesions stay on one side of the split.'),
     aptos2019=dict(what='3,662 fundus photographs, 5 grades of diabetic retinopathy', licence='rules of the competition', source='https://www.kaggle.com/c/aptos2019-blindness-detection',
                    how='Download train.csv and train_images with an account there; pass the folder.'),
     cells=dict(what='drawn blood cells, 8 classes: for learning, not for diagnosis', licence='Apache-2.0', source='drawn by this package', how='Nothing to get: --data cells.'))
@@ -326,3 +329,10 @@ def known_data(name:str=None, # one of them; all unless given
                                how=f'--data {k} downloads it to the data folder and checks its MD5.') for k, v in single.items()}
     if name: known = {name: known[choose(name, known, 'data set')]}
     return '\n'.join(f'{k}: {v["what"]}\n  licence: {v["licence"]}\n  from: {v["source"]}\n  how: {v["how"]}' for k, v in known.items())
+
+def fetch_data(name:str, # 'ham10000' or a MedMNIST name
+               size:int=224, # pixels, of MedMNIST
+              )->Path: # file or folder that `load` reads
+    "Download a known data set to the data folder, verified; what is there already is only verified."
+    if name in BY_HAND and name != 'ham10000': raise CufitError(f'{name} cannot be fetched from here. {BY_HAND[name]["how"]}')
+    return fetch_ham10000() if name == 'ham10000' else download(name, size)

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'TrainConfig', 'train_config', 'Batch', 'fetched_ahead', 'Method', 'History', 'train_step', 'sum_gradients',
-           'make_optimizer', 'learning_rate', 'train_epoch', 'load_method']
+           'make_optimizer', 'learning_rate', 'threads_for', 'train_epoch', 'load_method']
 
-# %% ../nbs/08_learner.ipynb #e984bc8f
+# %% ../nbs/08_learner.ipynb #d4de5026
 import contextlib, json, time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from fastcore.basics import patch
 from .backbone import FrozenViT, load_backbone
 from .core import CufitError, array_sha256, atomic, autocast, choose, generator, global_seed, load_tensors, matrix_precision, progress, save_tensors, team
 from .data import ImageSet, center_crop, draw_views, epoch_batches, flip_crop
-from .features import extract_views
+from .features import cached_features, raw_images, read_ahead
 from .metrics import accuracy
 
 # %% ../nbs/08_learner.ipynb #f32fac53
@@ -51,7 +50,7 @@ def train_config(**settings)->TrainConfig:
     autocast(torch.device('cpu'), c.precision)   # raises for an unknown one
     return c
 
-# %% ../nbs/08_learner.ipynb #a53adb13
+# %% ../nbs/08_learner.ipynb #a3646f6d
 class Batch:
     "Rows of the training set with their given labels, and images on demand."
     def __init__(self,
@@ -71,8 +70,7 @@ class Batch:
     @cached_property
     def raw(self):
         "uint8 [B, 3, H, W] as they are in the set, on the CPU; in pinned memory where a GPU waits for them."
-        x = self.data.batch(self.index)
-        return x.pin_memory() if self.vit.device.type == 'cuda' else x
+        return raw_images(self.data, self.index, self.vit.device)
 
     @cached_property
     def images(self):
@@ -90,25 +88,21 @@ class Batch:
              views:torch.Tensor, # [K, N, D], cached features of K views of the training set
             )->torch.Tensor: # [B, D]
         "Of each row, the features of one of its views."
-        return views[torch.randint(len(views), (self.whole,), generator=self.gen)[self.rows], self.index]
+        k = torch.randint(len(views), (self.whole,), generator=self.gen)[self.rows]
+        return views.flatten(0, 1).index_select(0, (k*views.shape[1]+self.index).to(views.device))
 
-# %% ../nbs/08_learner.ipynb #7fe4b3cc
+# %% ../nbs/08_learner.ipynb #373b98ed
 def fetched_ahead(batches): # iterator of `Batch`; likewise
     "Each batch with its raw images read while the one before it was used."
-    with ThreadPoolExecutor(1) as pool:
-        ready = None
-        for batch in batches:
-            job = pool.submit(lambda b=batch: b.raw)
-            if ready: ready[1].result(); yield ready[0]
-            ready = batch,job
-        if ready: ready[1].result(); yield ready[0]
+    return (batch for batch,_ in read_ahead(batches, lambda b: b.raw))
 
-# %% ../nbs/08_learner.ipynb #22d257a4
+# %% ../nbs/08_learner.ipynb #03481520
 METHODS = {}
 
 class Method:
     "Base of all methods: bring `build`, `step` and `logits`; training, scores and files are shared."
     name,options,views,trained_by_steps = '',{},None,True
+    cache = None   # folder where features are kept for other runs on the same images
     def __init_subclass__(cls):
         if vars(cls).get('name'): METHODS[cls.name] = cls   # bases between have no name of their own
     def __init__(self,
@@ -129,7 +123,7 @@ class Method:
     def prepare(self, train:ImageSet, config:TrainConfig):
         "Called once before training: caches `views` augmented views of each image where the method has that option."
         if k := self.options.get('views', 0):
-            self.views = self.see(extract_views(self.vit, train, k, config.seed, flip=config.flip, precision=config.precision)).to(self.vit.device)
+            self.views = self.see(cached_features(self.vit, train, self.cache, k, config.seed, flip=config.flip, precision=config.precision)).to(self.vit.device)
 
     @property
     def reads_images(self): return True   # in `step`
@@ -158,7 +152,7 @@ def run_gflop(self:Method,
     views = self.options.get('views', 0)*n_train*self.vit.gflop()
     return views + epochs*(n_train*self.gflop(share) + n_val*self.vit.gflop())
 
-# %% ../nbs/08_learner.ipynb #41ee172a
+# %% ../nbs/08_learner.ipynb #cb8ac669
 @patch
 @torch.no_grad()
 def evaluate(self:Method,
@@ -169,10 +163,10 @@ def evaluate(self:Method,
             )->dict: # name -> float32 logits [N, K] on the CPU
     "Logits of every module for every image."
     out = {n: torch.zeros(len(data), self.n_classes) for n in names or self.modules}
-    for index in team().rows(len(data)).split(batch_size):
-        if not len(index): continue
-        x = self.vit.normalise(center_crop(data.batch(index), self.vit.img_size))
-        with autocast(self.vit.device, precision), matrix_precision(precision): found = self.logits(x, list(out))
+    mine,device = team().rows(len(data)),self.vit.device
+    for index,images in read_ahead(mine.split(batch_size) if len(mine) else (), lambda rows: raw_images(data, rows, device)):
+        x = self.vit.normalise(center_crop(images.to(device, non_blocking=True), self.vit.img_size))
+        with autocast(device, precision), matrix_precision(precision): found = self.logits(x, list(out))
         for n in out: out[n][index] = found[n].float().cpu()
     return {n: team().sum(z) for n, z in out.items()}
 
@@ -269,7 +263,16 @@ def learning_rate(config:TrainConfig, # rate, milestones, factor
     "The step schedule as a function of the epoch, so that a resumed run has no schedule to restore."
     return config.lr*config.gamma**sum(epoch >= int(m*config.epochs) for m in config.milestones)
 
-# %% ../nbs/08_learner.ipynb #01702136
+# %% ../nbs/08_learner.ipynb #50708720
+@contextlib.contextmanager
+def threads_for(method:Method): # about to be trained
+    "Inside the block PyTorch uses one thread if the steps of `method` are small; all that it had otherwise."
+    kept = torch.get_num_threads()
+    if method.vit.device.type == 'cpu' and not method.reads_images: torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(kept)
+
+# %% ../nbs/08_learner.ipynb #4807b59a
 def train_epoch(method:Method, # its modules are trained
                 train:ImageSet, # given labels
                 config:TrainConfig, # batch size, seed, precision
@@ -283,10 +286,11 @@ def train_epoch(method:Method, # its modules are trained
     names,index,sizes,seen = list(method.modules),[],[],[]
     batches = (Batch(train, rows, method.vit, augment, config.flip) for rows in epoch_batches(len(train), config.batch_size, order))
     waits = method.reads_images and (method.vit.device.type == 'cuda' or isinstance(train.images, np.memmap))
-    for batch in fetched_ahead(batches) if waits else batches:
-        seen.append(train_step(method, batch, optimizer, config.precision))
-        index.append(batch.index); sizes.append(batch.whole)
-        if bar is not None: bar.update()
+    with threads_for(method):
+        for batch in fetched_ahead(batches) if waits else batches:
+            seen.append(train_step(method, batch, optimizer, config.precision))
+            index.append(batch.index); sizes.append(batch.whole)
+            if bar is not None: bar.update()
     losses = torch.stack([torch.stack([s[n][0] for n in names]) for s in seen]).cpu().double()   # [steps, M]
     trained = torch.zeros(len(names), len(train), dtype=torch.int32)
     for m, n in enumerate(names): trained[m, torch.cat(index)] = torch.cat([s[n][1] for s in seen]).int().cpu()

@@ -140,7 +140,7 @@ def shares(counts, # [..., K] not negative
     counts = np.asarray(counts, dtype=np.float64); total = counts.sum(-1, keepdims=True)
     return np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
 
-# %% ../nbs/04_noise.ipynb #e9717530
+# %% ../nbs/04_noise.ipynb #45735e8e
 @dataclass(frozen=True, eq=False)
 class NoiseRecord:
     "What was done to the labels of one image set. It knows the truth, so no method is ever handed it."
@@ -154,6 +154,7 @@ class NoiseRecord:
 
     def __post_init__(self): _freeze_record(self)
     def __len__(self): return len(self.clean)
+    def __repr__(self): return f'NoiseRecord({self.kind}, {len(self)} samples: {self.rate:.3f} nominal, {self.realised_rate:.3f} realised, seed {self.seed})'
     def _repr_html_(self): return _record_html(self)
     @property
     def flipped(self)->np.ndarray: return self.clean != self.given

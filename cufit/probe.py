@@ -6,54 +6,58 @@
 __all__ = ['FeatureMethod', 'Linear', 'ridge_path', 'ClosedForm', 'Ridge', 'Neighbours', 'neighbourhood_sizes',
            'WeightedNeighbours']
 
-# %% ../nbs/09_probe.ipynb #ef0ffe0a
+# %% ../nbs/09_probe.ipynb #ccf61d4a
 import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 
 from .core import CufitError, team
-from .features import extract
+from .features import cached_features
 from .learner import History, Method, TrainConfig
 from .metrics import accuracy
 
-# %% ../nbs/09_probe.ipynb #0353b9b1
+# %% ../nbs/09_probe.ipynb #83f59aef
 class FeatureMethod(Method):
     "Base of methods that read only frozen features; those of centre crops are computed once per set."
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.seen = []
 
-    def features(self,
-                 data, # an `ImageSet`; its very array of images is remembered, so that no other can take its place
-                 precision='float32', # 'float32', 'tf32' or 'bfloat16'
-                )->torch.Tensor: # float32 [N, D]
-        "Class tokens after the final norm, of centre crops."
-        for images, kind, found in self.seen:
-            if images is data.images and kind == precision: return found
-        self.seen.append((data.images, precision, self.see(extract(self.vit, data, precision=precision))))
-        return self.seen[-1][2]
-
     @torch.no_grad()
     def see(self, features):
         "After the final norm."
         return self.vit.norm(features.to(self.vit.device)).cpu()
 
-    @torch.no_grad()
-    def evaluate(self, data, names=None, batch_size=128, precision='float32'):
-        "Logits of every module for every image; see `Method.evaluate`."
-        f = self.features(data, precision).to(self.vit.device)
-        return {n: self.modules[n](f).float().cpu() for n in names or self.modules}
+    def logits(self, x, names=None):
+        f = self.vit.norm(self.vit.features(x))
+        return {n: self.modules[n](f) for n in names or self.modules}
 
     def run_gflop(self, n_train, n_val, epochs, share=1.):
         "Validation is seen once; see `Method.run_gflop`."
         return super().run_gflop(n_train, 0, epochs, share) + n_val*self.vit.gflop()
 
-    def logits(self, x, names=None):
-        f = self.vit.norm(self.vit.features(x))
-        return {n: self.modules[n](f) for n in names or self.modules}
+# %% ../nbs/09_probe.ipynb #6da268f5
+@patch
+def features(self:FeatureMethod,
+             data, # an `ImageSet`; its very array of images is remembered, so that no other can take its place
+             precision='float32', # 'float32', 'tf32' or 'bfloat16'
+            )->torch.Tensor: # float32 [N, D]
+    "Class tokens after the final norm, of centre crops."
+    for images, kind, found in self.seen:
+        if images is data.images and kind == precision: return found
+    self.seen.append((data.images, precision, self.see(cached_features(self.vit, data, self.cache, precision=precision))))
+    return self.seen[-1][2]
+
+@patch
+@torch.no_grad()
+def evaluate(self:FeatureMethod, data, names=None, batch_size=128, precision='float32'):
+    "Logits of every module for every image; see `Method.evaluate`."
+    f = self.features(data, precision).to(self.vit.device)
+    return {n: self.modules[n](f).float().cpu() for n in names or self.modules}
 
 # %% ../nbs/09_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):
@@ -121,24 +125,37 @@ class Ridge(ClosedForm):
         layer.load_state_dict(dict(weight=best[1], bias=best[2]))
         return best[0]
 
-# %% ../nbs/09_probe.ipynb #76b69d79
+# %% ../nbs/09_probe.ipynb #edb50b50
 class Neighbours(nn.Module):
     "The memory of the nearest-neighbour vote: unit features, labels and neighbourhood sizes."
     def __init__(self, dim:int, n_classes:int):
         super().__init__()
         self.n_classes = n_classes
-        for name, t in dict(features=torch.zeros(0, dim), labels=torch.zeros(0, dtype=torch.long), sizes=torch.zeros(0, dtype=torch.long)).items(): self.register_buffer(name, t)
+        self.register_buffer('features', torch.zeros(0, dim))
+        self.register_buffer('labels', torch.zeros(0, dtype=torch.long))
+        self.register_buffer('sizes', torch.zeros(0, dtype=torch.long))
 
-    def nearest(self, f, k): return (F.normalize(f, dim=1) @ self.features.T).topk(min(k, len(self.features)), 1).indices
-    def forward(self, f): # [B, D] -> log of the weighted share of each class [B, K]
-        near = self.nearest(f, int(self.sizes.max()))
-        taken = torch.arange(near.shape[1], device=f.device) < self.sizes[near[:, :1]]
-        votes = torch.zeros(len(f), self.n_classes, device=f.device).scatter_add_(1, self.labels[near], taken/self.sizes[near])
-        return ((votes+1e-6)/(votes+1e-6).sum(1, keepdim=True)).log()
+@patch
+def nearest(self:Neighbours,
+            f:torch.Tensor, # float [B, D]
+            k:int, # how many, at least 1
+           )->torch.Tensor: # int64 [B, k], rows of the memory by cosine similarity, nearest first
+    "The nearest samples of the memory."
+    return (F.normalize(f, dim=1) @ self.features.T).topk(min(k, len(self.features)), 1).indices
 
-    def _load_from_state_dict(self, state, prefix, *args):
-        for name in ('features', 'labels', 'sizes'): setattr(self, name, torch.empty_like(state[prefix+name], device=getattr(self, name).device))
-        super()._load_from_state_dict(state, prefix, *args)
+# %% ../nbs/09_probe.ipynb #fddeb0cb
+@patch
+def forward(self:Neighbours, f): # [B, D] -> log of the weighted share of each class [B, K]
+    near = self.nearest(f, int(self.sizes.max()))
+    taken = torch.arange(near.shape[1], device=f.device) < self.sizes[near[:, :1]]
+    votes = torch.zeros(len(f), self.n_classes, device=f.device).scatter_add_(1, self.labels[near], taken/self.sizes[near])
+    return ((votes+1e-6)/(votes+1e-6).sum(1, keepdim=True)).log()
+
+@patch
+def _load_from_state_dict(self:Neighbours, state, prefix, *args):
+    for name in ('features', 'labels', 'sizes'):     # a fresh memory is empty: take the length of what is loaded
+        setattr(self, name, torch.empty_like(state[prefix+name], device=getattr(self, name).device))
+    nn.Module._load_from_state_dict(self, state, prefix, *args)
 
 # %% ../nbs/09_probe.ipynb #0856a80a
 def neighbourhood_sizes(near_labels:torch.Tensor, # int64 [N, k_max], labels of each sample's neighbours, nearest first

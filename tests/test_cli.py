@@ -105,6 +105,10 @@ def test_known_data_has_licence_and_source(capsys, monkeypatch):
     assert "CC BY 4.0" in text and "http" in text
     code, said = inside(capsys, monkeypatch, "data", "bloodmnst")
     assert code == 1 and "Did you mean 'bloodmnist'" in said
+    code, said = inside(capsys, monkeypatch, "data", "aptos2019", "--get")
+    assert code == 1 and "with an account" in said
+    code, said = inside(capsys, monkeypatch, "data", "--get")
+    assert code == 1 and "MedMNIST name" in said
 
 
 def small_copy(source, target, n):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import cufit.features
 import cufit.learner
 from cufit.adapters import Rein
 from cufit.backbone import load_backbone
@@ -21,6 +22,7 @@ from cufit.curriculum import Cufit
 from cufit.experiment import evaluate_run, train_run
 from cufit.learner import Batch, make_optimizer, train_config, train_step
 from cufit.noise import corrupt
+from cufit.probe import Linear
 
 CONFIG = train_config(epochs=2, batch_size=16, lr=3e-3)
 
@@ -75,6 +77,23 @@ def test_cached_views_are_named_and_train(vit, sets, tmp_path):
     metrics = train_run(tmp_path/"run", limit=64, epochs=1, views=2, say=lambda line: None)
     assert json.loads((tmp_path/"run"/"config.json").read_text())["views"] == 2 and metrics["method"] == "cufit"
     with pytest.raises(CufitError, match="views=2"): train_run(tmp_path/"other", method="rein", views=2)
+
+
+def test_kept_features_are_read_and_change_no_bit(vit, sets, tmp_path, monkeypatch):
+    "A second run on the same images passes none of them through the backbone, and ends with the same bits."
+    def run(method, cache):
+        method = method(vit, sets[0].classes, views=2)
+        method.cache = cache
+        method.fit(*sets[:2], CONFIG)
+        return method.last
+    plain, first = run(Linear, None), run(Linear, tmp_path/"features")
+    kept = sorted((tmp_path/"features").iterdir())
+    assert len(kept) == 2, "views of train, centre crops of validation"
+    def refuse(*args, **kwargs): raise AssertionError("an image went through the backbone")
+    monkeypatch.setattr(cufit.features, "extract", refuse)
+    again = run(Linear, tmp_path/"features")
+    for other in (first, again): assert all(torch.equal(p, q) for p, q in zip(plain.values(), other.values()))
+    with pytest.raises(AssertionError, match="went through"): run(Linear, tmp_path/"elsewhere")
 
 
 def test_tf32_stays_inside_the_step(vit, sets):

@@ -1,25 +1,28 @@
 """Make the pages of the site from the notebooks, and build it.
 
-    python tools/make_site.py        writes _site_src/ and _docs/
+    python tools/make_site.py        writes _docs/, by way of _site_src/
 
 Lessons come in their order, then how-tos and the reference notebooks; every module gets a page that lists its public
-names with a table of their arguments, read from the code. Names in back-ticks become links to it."""
-import importlib
-import inspect
+names with a table of their arguments and the errors they raise, read from the text of the code: nothing of the package
+is imported. Names in back-ticks become links to it. Where a notebook holds a widget, the page has its frames."""
+import ast
+import html
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import is_dataclass
+import tokenize
 from pathlib import Path
 
-import nbformat
 from address import ROOT, colab, is_ours, settings
-from fastcore.docments import docments
 
-SOURCE, OUT = ROOT/"_site_src", ROOT/"_docs"
+WORK, OUT = ROOT/"_site_src", ROOT/"_docs"
+SOURCE, STATIC = WORK/"pages", WORK/"static"
+EXPLORE = ROOT/"nbs"/"80_explore.ipynb"   # its frames stand for the widgets on all pages
 CODE = re.compile(r"(```.*?```|\$\$.*?\$\$|<details>.*?</details>|\[[^\]]*\]\([^)]*\))", re.S)   # left alone when names are linked
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def modules():
@@ -31,65 +34,144 @@ def modules():
     return found
 
 
-def label(module, name, obj):
+class Module:
+    "What the text of a module says about its public names."
+    def __init__(self, name):
+        text = (ROOT/"cufit"/f"{name}.py").read_text()
+        self.name, self.lines, self.tree = name, text.splitlines(), ast.parse(text)
+        self.comments = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT}
+        self.nodes = {n: node for node in self.tree.body for n in names_of(node)}
+        self.public = {n: self.nodes[n] for n in ast.literal_eval(self.nodes["__all__"].value)}
+        self.public = dict(sorted(self.public.items(), key=lambda kv: kv[1].lineno))
+
+
+def names_of(node):
+    "The names that a statement defines."
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return [node.name]
+    return [n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)] if isinstance(node, ast.Assign) else []
+
+
+def kind(node): return {ast.FunctionDef: "function", ast.ClassDef: "class"}.get(type(node), "constant")
+
+
+def label(module, name, node):
     "Of the entry; `Team` and `team` differ in kind, since Sphinx does not tell capitals apart."
-    return f"api-{module}-{'class' if inspect.isclass(obj) else 'function'}-{name.lower()}"
-
-
-def public(module):
-    "Public functions and classes that a module defines, by name, in the order of its text."
-    m = importlib.import_module(f"cufit.{module}")
-    own = {n: getattr(m, n) for n in m.__all__ if getattr(getattr(m, n), "__module__", None) == m.__name__ and callable(getattr(m, n))}
-    return dict(sorted(own.items(), key=lambda kv: inspect.getsourcelines(inspect.unwrap(kv[1]))[1]))
-
-
-def typename(a):
-    if a is inspect.Parameter.empty or a is None: return ""
-    return getattr(a, "__name__", None) or str(a).replace("typing.", "")
+    return f"api-{module}-{kind(node)}-{name.lower()}"
 
 
 def cell(text): return str(text).replace("|", "\\|").replace("\n", " ")
+def code(text): return f"<code>{html.escape(cell(text))}</code>" if text else ""   # not in back-ticks: an argument is not the function of the same name
+def source(node): return ast.unparse(node) if node else ""
 
 
-def arguments(obj):
-    "Rows of the table of arguments: name, type, default, what it is."
-    if inspect.isclass(obj) and not (is_dataclass(obj) or "__init__" in vars(obj)): return []   # its parents' arguments stand there
-    docs = docments(obj.__init__ if inspect.isclass(obj) and not is_dataclass(obj) else obj, full=True, returns=True)
-    rows = []
-    for name, d in docs.items():
-        if name == "self" or (name == "return" and not d.docment and d.anno is inspect.Parameter.empty): continue
-        default = "" if d.default is inspect.Parameter.empty else f"`{d.default!r}`" if len(repr(d.default)) < 40 else "..."
-        rows.append(f"| {'**returns**' if name == 'return' else f'`{name}`'} | {cell(typename(d.anno))} | {cell(default)} | {cell(d.docment or '')} |")
-    return rows
+def header_end(module, node):
+    "The line of the colon behind a function's arguments."
+    depth = 0
+    lines = iter(f"{l}\n" for l in module.lines[node.lineno-1:])
+    for t in tokenize.generate_tokens(lambda: next(lines)):
+        depth += t.string in ("(", "[", "{") if t.type == tokenize.OP else 0
+        depth -= t.string in (")", "]", "}") if t.type == tokenize.OP else 0
+        if t.type == tokenize.OP and t.string == ":" and not depth: return node.lineno+t.start[0]-1
 
 
-def entry(module, name, obj, address):
-    "One public name: signature, what it does, where it stands, its arguments."
-    kind = "class" if inspect.isclass(obj) else "function"
-    lines, start = inspect.getsourcelines(inspect.unwrap(obj))
-    file = Path(inspect.getsourcefile(inspect.unwrap(obj))).relative_to(ROOT)
-    doc = inspect.getdoc(obj) if obj.__doc__ and not (kind == "class" and obj.__doc__.startswith(f"{name}(")) else ""
-    rows = arguments(obj)
-    table = ["", "| argument | type | default | |", "| --- | --- | --- | --- |", *rows] if rows else []
-    text = [f"({label(module, name, obj)})=", f"## {name}", "", f"*{kind}* · [source]({address}/{file}#L{start})", "", doc or "", *table, ""]
-    if kind == "class":
-        for n, m in vars(obj).items():
-            if n.startswith("_") or not inspect.isfunction(m) or not m.__doc__: continue
-            text += entry_method(name, n, m)
-    return text
+def parameters(node):
+    "Arguments of a function with their defaults, in the order of the text."
+    a = node.args
+    plain = [*a.posonlyargs, *a.args]
+    pairs = list(zip(plain, [None]*(len(plain)-len(a.defaults))+a.defaults))
+    pairs += [(a.vararg, None)]*bool(a.vararg) + list(zip(a.kwonlyargs, a.kw_defaults)) + [(a.kwarg, None)]*bool(a.kwarg)
+    return [(f"{'*' if p is a.vararg else '**' if p is a.kwarg else ''}{p.arg}", p, d) for p, d in pairs if p.arg != "self"]
 
 
-def entry_method(owner, name, method):
-    rows = arguments(method)
-    table = ["", "| argument | type | default | |", "| --- | --- | --- | --- |", *rows, ""] if rows else [""]
-    return [f"### {owner}.{name}", "", inspect.getdoc(method), *table]
+def arguments(module, node):
+    "Rows of the table of a function: name, type, default, what it is; a comment belongs to the last argument of its line."
+    end, found = header_end(module, node), parameters(node)
+    last = {(d or p).end_lineno: name for name, p, d in found}
+    said = {name: module.comments.get(line, "") for line, name in last.items() if line != end}
+    rows = [row(code(name), source(p.annotation), source(d), said.get(name, "")) for name, p, d in found]
+    back = module.comments.get(end, "")
+    unclear = end in last and not node.returns   # `def f(x): # what` may speak of either: it says nothing of the two
+    return rows + ([row("" if unclear else "**returns**", source(node.returns), "", back)] if node.returns or back else [])
 
 
-def api_page(module, notebook, address):
-    title = first_line(notebook)
-    text = [f"# cufit.{module}", "", f"{title} Explained, shown and tested in [{notebook.name}](../{notebook.name}).", ""]
-    for name, obj in public(module).items(): text += entry(module, name, obj, address)
-    return "\n".join(text) + "\n"
+def row(name, kind, default, what): return f"| {name} | {cell(kind)} | {code(default) if len(default) < 60 else '...'} | {cell(what)} |"
+
+
+def attributes(module, node):
+    "Rows of the table of a class: the arguments of its constructor, or its fields."
+    init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+    if init: return arguments(module, init)
+    fields = [n for n in node.body if isinstance(n, ast.AnnAssign)] if any("dataclass" in ast.unparse(d) for d in node.decorator_list) else []
+    return [row(code(n.target.id), source(n.annotation), source(n.value), module.comments.get(n.end_lineno, "")) for n in fields]
+
+
+def words(node):
+    "The text of an error, with dots where a value will stand."
+    if isinstance(node, ast.Constant): return str(node.value)
+    if isinstance(node, ast.JoinedStr): return "".join(words(v) for v in node.values)
+    return words(node.left)+words(node.right) if isinstance(node, ast.BinOp) else "…"
+
+
+def errors(module, node, seen=()):
+    "What a piece of code says when it refuses, its private helpers included."
+    found = []
+    for n in ast.walk(node):
+        called = n.func.id if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) else ""
+        if called == "CufitError" and n.args: found.append(words(n.args[0]))
+        if called == "choose" and len(n.args) > 2: found.append(f"Unknown {words(n.args[2])} … Valid: …")
+        if called.startswith("_") and called in module.nodes and called not in seen: found += errors(module, module.nodes[called], (*seen, called))
+    return list(dict.fromkeys(found))
+
+
+def refusals(module, node):
+    found = errors(module, node)
+    if not found: return []
+    return [f"<details class=\"errors\"><summary>Errors: <code>CufitError</code>, {len(found)} {'case' if len(found) == 1 else 'cases'}</summary><ul>{''.join(f'<li>{html.escape(e)}</li>' for e in found)}</ul></details>", ""]
+
+
+def table(rows): return [":::{container} arguments", "", "| argument | type | default | what it is |", "| --- | --- | --- | --- |", *rows, ":::", ""] if rows else []
+
+
+def entry(module, name, node, address):
+    "One public name: what it is, where it stands, what it does, its arguments, its errors."
+    origin = f"[source]({address}/cufit/{module.name}.py#L{node.lineno})"
+    text = [f"({label(module.name, name, node)})=", f"## {name}", ""]
+    if kind(node) == "constant": return text + [f"*constant* · {origin}", "", module.comments.get(node.end_lineno, ""), "", "```python", *shortened(source(node)), "```", ""]
+    bases = ", ".join(f"`{source(b)}`" for b in getattr(node, "bases", []))
+    text += [f"*{kind(node)}*{f' of kind {bases}' if bases else ''} · {origin}", "", ast.get_docstring(node) or "", ""]
+    if kind(node) == "function": return text + table(arguments(module, node)) + refusals(module, node)
+    inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in ("__init__", "__post_init__")]
+    text += table(attributes(module, node)) + refusals(module, ast.Module(inits, []))
+    return text + [line for n in methods(node) for line in entry_method(module, name, n)]
+
+
+def shortened(text, most=400): return (text if len(text) <= most else f"{text[:most]} ...").splitlines()
+
+
+def methods(node):
+    return [n for n in node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_") and ast.get_docstring(n)]
+
+
+def entry_method(module, owner, node):
+    prop = "*property*\n\n" if any(source(d).endswith("property") for d in node.decorator_list) else ""
+    name = [f"(api-{module.name}-method-{owner.lower()}-{node.name.lower()})=", f"### {owner}.{node.name}", ""]
+    return [*name, f"{prop}{ast.get_docstring(node)}", "", *table(arguments(module, node)), *refusals(module, node)]
+
+
+def places(found):
+    "Where the names in back-ticks lead: `name`, `module.name`, `Class.method`."
+    where = {}
+    for m in found:
+        for name, node in m.public.items():
+            where[name] = where[f"{m.name}.{name}"] = label(m.name, name, node)
+            for n in methods(node) if kind(node) == "class" else []: where[f"{name}.{n.name}"] = f"api-{m.name}-method-{name.lower()}-{n.name.lower()}"
+    return where
+
+
+def api_page(module, notebook, where, address):
+    text = [f"# cufit.{module.name}", "", f"{first_line(notebook)} Explained, shown and tested in [{notebook.name}](../{notebook.name}).", ""]
+    for name, node in module.public.items(): text += entry(module, name, node, address)
+    return link_names("\n".join(text) + "\n", where, [module.name])
 
 
 def first_line(notebook):
@@ -98,39 +180,80 @@ def first_line(notebook):
     return next((l[1:].strip() for l in text.splitlines() if l.startswith(">")), "")
 
 
-def link_names(text, where):
-    "Link the public names in back-ticks to their entries."
-    def outside(part): return re.sub(r"`(\w+)`", lambda m: f"[`{m[1]}`](#{where[m[1]]})" if m[1] in where else m[0], part)
+def link_names(text, where, near=()):
+    """Link the public names in back-ticks to their entries.
+
+    A plain word, such as `view`, is a name only in the modules that are `near`; the first that has it counts."""
+    def linked(m):
+        name = m[1].removeprefix("cufit.")
+        found = next((where[k] for k in (*(f"{n}.{name}" for n in near), name) if k in where), None)
+        plain = name.islower() and not re.search(r"[_.]", name) and not any(f"{n}.{name}" in where for n in near)
+        return m[0] if plain or not found else f"[`{m[1]}{m[2]}`](#{found})"
     parts = CODE.split(text)
-    return "".join(p if i % 2 else outside(p) for i, p in enumerate(parts))
+    return "".join(p if i % 2 else re.sub(r"(?<!`)`([\w.]+)((?:\(\))?)`(?!`)", linked, p) for i, p in enumerate(parts))
 
 
-def page(notebook, cfg, where):
-    "A notebook as the site shows it."
-    nb = nbformat.read(notebook, as_version=4)
-    nb.cells = [c for c in nb.cells if not is_ours(c)]
-    kept = []
-    for c in nb.cells:
-        lines = c.source.splitlines()
-        flags = [l for l in lines if l.startswith("#|")]
-        c.source = "\n".join(l for l in lines if not l.startswith("#|")).strip("\n")
-        if any("hide" in f or "default_exp" in f for f in flags) or not c.source: continue
-        if any("echo: false" in f for f in flags): c.metadata["tags"] = ["remove-input"]
-        if c.cell_type == "markdown": c.source = link_names(c.source.replace("../benchmarks/README.md", "results.md"), where)
-        else: c.outputs = [still(o) for o in c.outputs]
-        kept.append(c)
-    nb.cells = kept
-    address = colab(cfg, notebook.name)
-    offers = ([f"[Open in Colab]({address})"] if address else []) + [f'<a href="_static/notebooks/{notebook.name}" download>Download this notebook</a>']
-    if notebook.name != "index.ipynb": nb.cells.insert(1, nbformat.v4.new_markdown_cell(" · ".join(offers), id="offers"))
+def near(text, own=""):
+    "Modules that a text is about: its own first, then those it imports."
+    return list(dict.fromkeys([own]*bool(own) + re.findall(r"(?:from |import )cufit\.(\w+)", text)))
+
+
+def markdown(text, name): return dict(cell_type="markdown", id=name, metadata={}, source=text)
+
+
+def page(path, cfg, where, stills):
+    "A notebook as the site shows it, as the dictionary of its file."
+    text = path.read_text()
+    nb, about = json.loads(text), near(text, (re.search(r"#\| default_exp (\w+)", text) or ("", ""))[1])
+    cells = [c for c in nb["cells"] if not is_ours(c)]
+    nb["cells"] = [shown for c in cells if (shown := as_shown(c, where, about, stills))]
+    address = colab(cfg, path.name)
+    offers = [f'<a class="offer" href="{address}">Open in Colab</a>']*bool(address) + [f'<a class="offer" href="_static/notebooks/{path.name}" download>Download this notebook</a>']
+    if path.name != "index.ipynb": nb["cells"].insert(1, markdown(f'<p class="offers">{" ".join(offers)}</p>', "offers"))
     return nb
 
 
-def still(output):
-    "A widget cannot answer on a page: say where its picture is."
-    if "application/vnd.jupyter.widget-view+json" not in output.get("data", {}): return output
-    note = '<p class="frames"><em>A widget: it answers in JupyterLab and Colab. Pictures of the explorers are on the page <a href="80_explore.html">Explore</a>.</em></p>'
-    return nbformat.v4.new_output("display_data", {"text/html": note, "text/plain": "a widget"})
+def as_shown(c, where, about, stills):
+    "A cell without its flags, with links or frames; nothing for one that is hidden or empty."
+    lines = "".join(c["source"]).splitlines()
+    flags = [l for l in lines if l.startswith("#|")]
+    text = "\n".join(l for l in lines if not l.startswith("#|")).strip("\n")
+    if any("hide" in f or "default_exp" in f for f in flags) or not text: return None
+    if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace("../benchmarks/README.md", "results.md"), where, about))
+    tags = dict(tags=["remove-input"]) if any("echo: false" in f for f in flags) else {}
+    return c | dict(source=text, metadata=c["metadata"] | tags, outputs=[still(o, text, stills) for o in c["outputs"]])
+
+
+def frames():
+    "The frames that were made beforehand, by the name of the view that drew them: what they show, the first words on it, their HTML."
+    found, title, text = {}, "", ""
+    for c in json.loads(EXPLORE.read_text())["cells"]:
+        said = "".join(c["source"])
+        if c["cell_type"] == "markdown": title, text = (said[3:], "") if said.startswith("## ") else (title, text or said)
+        for o in c.get("outputs", []):
+            shown = "".join(o.get("data", {}).get("text/html", ""))
+            if m := re.match(r'<figure class="frames" data-view="(\w+)"', shown): found[m[1]] = title, text, shown
+    return found
+
+
+def gallery(stills, where):
+    "All widgets on one page, as frames that move."
+    parts = ["# Gallery of widgets", "", "Each widget of the lessons as pictures made beforehand: move the slider, or press Play. In JupyterLab, Notebook, VS Code and Colab the widget itself answers, to more controls than one. "
+             f"[The notebook]({EXPLORE.name}) says how they are made, and how you make frames of your own runs.", ""]
+    for view, (title, text, shown) in stills.items():
+        widget = next(n for n in (f"{view.removesuffix('_view')}_{kind}" for kind in ("explorer", "player")) if n in where)
+        parts += [f"## {title}", "", link_names(text, where, ["explore"]), "", shown, "", link_names(f"The widget: `{widget}`. The function behind it: `{view}`.", where), ""]
+    return "\n".join(parts)
+
+
+def still(output, text, stills):
+    "A widget cannot answer on a page: its frames stand there, and a sentence that says so."
+    if WIDGET not in output.get("data", {}): return output
+    made = re.findall(r"\b(\w+)_(?:explorer|player)\(", text)
+    _, _, found = stills.get(f"{made[-1]}_view" if made else "", ("", "", ""))
+    note = 'Pictures made beforehand. In JupyterLab and Colab the widget itself answers, to all its controls; see the <a href="gallery.html">gallery of widgets</a>.'
+    if not found: note = 'A widget stands here in JupyterLab and Colab; see the <a href="gallery.html">gallery of widgets</a>.'
+    return dict(output_type="display_data", metadata={}, data={"text/html": f'{found}<p class="note">{note}</p>', "text/plain": "a widget"})
 
 
 def contents(pages):
@@ -139,8 +262,8 @@ def contents(pages):
     others = [n for n in pages if n not in lessons and n != "index"]
     howto = [n for n in others if re.search(r"^How-to", pages[n], re.M)]
     lines = tree("Lessons", sorted(lessons, key=lambda n: int(re.search(r"^Lesson (\d+)", pages[n], re.M)[1])))
-    lines += tree("Use it", [*howto, "results", "80_explore", "cite", "changelog"])
-    lines += tree("Notebooks of the package", [n for n in others if n not in howto and n != "80_explore"])
+    lines += tree("Use it", [*howto, "gallery", "results", "cite", "changelog"])
+    lines += tree("Notebooks of the package", [n for n in others if n not in howto])
     return "\n".join(lines + tree("Reference", [f"api/{m}" for m, _ in modules()]))
 
 
@@ -150,31 +273,37 @@ def cite(readme):
     return f"# {part[0][3:]}\n{part[1]}"
 
 
+def write(path, nb): path.write_text(json.dumps(nb, ensure_ascii=False))
+
+
 def write_pages():
     cfg = settings()
     blob = f"{cfg['git_url']}/blob/{cfg['branch']}"
-    shutil.rmtree(SOURCE, ignore_errors=True); (SOURCE/"api").mkdir(parents=True); (SOURCE/"static"/"notebooks").mkdir(parents=True)
-    where = {name: label(m, name, obj) for m, _ in modules() for name, obj in public(m).items()}
-    intro = {}
+    shutil.rmtree(WORK, ignore_errors=True); (SOURCE/"api").mkdir(parents=True); (STATIC/"notebooks").mkdir(parents=True)
+    found, stills = {Module(m): notebook for m, notebook in modules()}, frames()
+    where, intro = places(found), {}
     for path in sorted((ROOT/"nbs").glob("*.ipynb")):
-        nb = page(path, cfg, where)
-        intro[path.stem] = nb.cells[0].source
-        if path.stem != "index": nbformat.write(nb, SOURCE/path.name)
-        shutil.copy(path, SOURCE/"static"/"notebooks"/path.name)
-    home = page(ROOT/"nbs"/"index.ipynb", cfg, where)
-    home.cells.append(nbformat.v4.new_markdown_cell(contents(intro), id="contents"))
-    nbformat.write(home, SOURCE/"index.ipynb")
-    for m, notebook in modules(): (SOURCE/"api"/f"{m}.md").write_text(api_page(m, notebook, blob))
+        nb = page(path, cfg, where, {} if path == EXPLORE else stills)   # there they stand below the widget
+        intro[path.stem] = "".join(nb["cells"][0]["source"])
+        if path.stem != "index": write(SOURCE/path.name, nb)
+        shutil.copy(path, STATIC/"notebooks"/path.name)
+    home = page(ROOT/"nbs"/"index.ipynb", cfg, where, stills)
+    home["cells"].append(markdown(contents(intro), "contents"))
+    write(SOURCE/"index.ipynb", home)
+    for m, notebook in found.items(): (SOURCE/"api"/f"{m.name}.md").write_text(api_page(m, notebook, where, blob))
     results = (ROOT/"benchmarks"/"README.md").read_text().replace("../nbs/", "")
     (SOURCE/"results.md").write_text(link_names(results, where))
+    (SOURCE/"gallery.md").write_text(gallery(stills, where))
     (SOURCE/"cite.md").write_text(cite((ROOT/"README.md").read_text()))
     (SOURCE/"changelog.md").write_text((ROOT/"CHANGELOG.md").read_text())
 
 
 def main():
     write_pages()
-    shutil.rmtree(OUT, ignore_errors=True)
-    sys.exit(subprocess.run([sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", ROOT/"docs", SOURCE, OUT]).returncode)
+    built = WORK/"html"   # what myst-nb leaves beside it stays in there
+    done = subprocess.run([sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", ROOT/"docs", "-d", WORK/"doctrees", SOURCE, built])
+    if done.returncode: sys.exit(done.returncode)
+    shutil.rmtree(OUT, ignore_errors=True); built.rename(OUT)
 
 
 if __name__ == "__main__": main()

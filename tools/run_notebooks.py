@@ -15,13 +15,13 @@ import nbformat
 from nbclient import NotebookClient
 
 os.environ |= {"TQDM_DISABLE": "1"}
-ID = re.compile(r"\b[0-9a-f]{32}\b")
+ID = re.compile(r'"model_id": ?"([0-9a-f]{32})"')
 
 
 def renumber(text):
-    "Replace 32-digit ids by numbers in order of appearance."
-    seen = {}
-    return ID.sub(lambda m: seen.setdefault(m[0], f"{len(seen):032x}"), text)
+    "Replace the ids of widgets by numbers in order of appearance; other numbers of 32 digits, such as MD5 sums, stay."
+    for n, found in enumerate(dict.fromkeys(ID.findall(text))): text = text.replace(found, f"{n:032x}")
+    return text
 
 
 def run(path):

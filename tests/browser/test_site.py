@@ -1,6 +1,7 @@
-"The site in a browser: pages, links, anchors, search, dark mode, a phone."
+"The site in a browser: pages, links, anchors, search, frames that move, solutions, buttons, dark mode, a phone."
 import functools
 import http.server
+import importlib
 import subprocess
 import sys
 import threading
@@ -8,10 +9,11 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
+from lessons import LESSONS, ROOT
 
 pytest.importorskip("myst_nb", reason="the site's packages are not installed: make docs installs them")
-ROOT = Path(__file__).parents[2]
 SITE = ROOT/"_docs"
+WIDGETS = ("noise", "probe", "curriculum", "method")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,78 @@ def test_math_is_set_without_a_network(site, chromium):
     assert not wrong
 
 
+def test_every_public_name_has_an_entry(site):
+    modules = [p.stem for p in sorted((ROOT/"cufit").glob("*.py")) if not p.stem.startswith("_")]
+    assert len(modules) > 15
+    for name in modules:
+        page = (SITE/"api"/f"{name}.html").read_text()
+        public = importlib.import_module(f"cufit.{name}").__all__
+        lost = [n for n in public if f'"api-{name}-' not in page or not any(f'id="api-{name}-{kind}-{n.lower().replace("_", "-")}"' in page for kind in ("function", "class", "constant"))]
+        assert not lost, (name, lost)
+
+
+def look(figure): return figure.locator("div:has(> img)").screenshot()
+
+
+@pytest.mark.parametrize("view", WIDGETS)
+def test_frames_move(site, chromium, view):
+    page, wrong = visit(chromium, site+"gallery.html")
+    figure = page.locator(f"figure.frames[data-view={view}_view]")
+    slider, words = figure.locator("input[type=range]"), figure.locator("figcaption")
+    slider.focus(); slider.press("Home")
+    seen, said = [look(figure)], [words.inner_text()]
+    while slider.input_value() != slider.get_attribute("max"):
+        slider.press("ArrowRight"); seen.append(look(figure)); said.append(words.inner_text())
+    assert len(seen) > 1 and len(set(seen)) == len(seen) and len(set(said)) == len(said)
+    figure.locator("button").click()   # from the end it begins anew, and goes on by itself
+    page.wait_for_function("f => f.querySelector('input').value == 1", arg=figure.element_handle(), timeout=10_000)
+    figure.locator("button").click()
+    assert look(figure) == seen[1] and figure.locator("button").inner_text().endswith("Play") and not wrong
+
+
+def test_frames_without_motion_or_script(site, chromium):
+    page = chromium.new_page(reduced_motion="reduce"); page.goto(site+"gallery.html")
+    assert page.locator("figure.frames button:visible").count() == 0 and page.locator("figure.frames input:visible").count() == len(WIDGETS)
+    page = chromium.new_page(java_script_enabled=False); page.goto(site+"gallery.html")
+    boxes = [b.bounding_box() for b in page.locator("figure.frames > div").all()]
+    assert len(boxes) == len(WIDGETS) and all(300 < b["width"] < 760 and b["height"] < b["width"] for b in boxes)
+
+
+def test_frames_stand_where_a_lesson_has_its_widget(site, chromium):
+    page, _ = visit(chromium, site+"04_noise.html")
+    figure = page.locator("figure.frames[data-view=noise_view]")
+    before = look(figure)
+    figure.locator("input[type=range]").press("ArrowLeft")
+    assert look(figure) != before and page.locator("p.note a[href='gallery.html']").count() == 1
+
+
+def test_some_lessons_were_found(): assert len(LESSONS) >= 5
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_lesson_offers_colab_a_download_and_solutions(site, chromium, name):
+    page, wrong = visit(chromium, site+f"{name}.html")
+    colab, download = page.locator(".offers a").all()
+    assert colab.get_attribute("href").startswith("https://colab.research.google.com/github/") and colab.get_attribute("href").endswith(f"/nbs/{name}.ipynb")
+    with page.expect_download() as loading: download.click()
+    assert Path(loading.value.path()).read_bytes() == (ROOT/"nbs"/f"{name}.ipynb").read_bytes()
+    solutions = page.locator("details:has(> summary:text('Solution'))").all()
+    assert solutions, "a lesson has exercises"
+    for s in solutions:
+        inside = s.locator("xpath=./*[not(self::summary)]")
+        assert inside.count() and not inside.first.is_visible()
+        s.locator("summary").click()
+        assert inside.first.is_visible() and "```" not in s.inner_text() and "</details>" not in s.inner_text()
+    assert not wrong
+
+
+def test_the_build_leaves_nothing_beside_the_site(site):
+    assert not (ROOT/"jupyter_execute").exists() and not (SITE.parent/"_docs"/"jupyter_execute").exists()
+
+
+def brightness(rgb): return sum(int(v) for v in rgb[rgb.index("(")+1:-1].split(",")[:3])
+
+
 def test_dark_mode_is_dark(site, chromium):
     page, _ = visit(chromium, site+"04_noise.html")
     def background(mode):
@@ -83,12 +157,24 @@ def test_dark_mode_is_dark(site, chromium):
         page.wait_for_function(f"document.documentElement.dataset.theme == '{mode.lower()}'")
         page.wait_for_timeout(500)   # colours fade
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
-    light, dark = background("Light"), background("Dark")
-    brightness = lambda rgb: sum(int(v) for v in rgb[rgb.index("(")+1:-1].split(",")[:3])
-    assert brightness(dark) < 200 < 600 < brightness(light)
+    assert brightness(background("Light")) > 600 and brightness(background("Dark")) < 200
 
 
-@pytest.mark.parametrize("name", ["index.html", "11_curriculum.html", "api/learner.html", "results.html"])
+@pytest.mark.parametrize("name", ["gallery.html", "04_noise.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_stand_out_and_a_frame_fills_its_box(site, chromium, name, scheme):
+    page, _ = visit(chromium, site+name, color_scheme=scheme)
+    page.wait_for_timeout(500)
+    found = page.evaluate("""() => [...document.querySelectorAll(".frames :is(figcaption p, output), .note, details:not([open]) > summary")].map(e => {
+        let ground = e; while (ground.parentElement && /, 0\\)|transparent/.test(getComputedStyle(ground).backgroundColor)) ground = ground.parentElement;
+        return [e.innerText.slice(0, 40), getComputedStyle(e).color, getComputedStyle(ground).backgroundColor]; })""")
+    assert len(found) > 3 and not [f for f in found if abs(brightness(f[1])-brightness(f[2])) < 250], found
+    for box in page.locator(".frames > div:has(> img)").all():
+        assert box.evaluate("b => Math.abs(b.firstChild.offsetWidth - b.offsetWidth) < 1 && getComputedStyle(b.firstChild).padding == '0px'")
+
+
+@pytest.mark.parametrize("name", ["index.html", "gallery.html", "04_noise.html", "11_curriculum.html", "20_own_images.html", "api/learner.html", "results.html"])
 def test_a_phone_scrolls_in_one_direction(site, chromium, name):
     page, _ = visit(chromium, site+name, viewport=dict(width=390, height=800))
     assert page.evaluate("document.documentElement.scrollWidth") <= 392
+    assert page.evaluate("[...document.querySelectorAll('.bd-article section > p, .bd-article section > :is(h1, h2, h3)')].every(e => e.getBoundingClientRect().right <= 392)")
