@@ -13,7 +13,12 @@ from threadpoolctl import threadpool_limits
 
 RESULTS = Path(__file__).parent/"results"
 CLOCKS = dict(wall=time.perf_counter, processor=time.process_time)
-clock = "wall"   # of `in_turns`; --processor-time changes it
+measured = "wall"   # what `clock` reads; --processor-time changes it
+
+
+def clock():
+    "Seconds of the clock, or of the processors at work for this process."
+    return CLOCKS[measured]()
 
 
 def machine(device="cpu"):
@@ -21,7 +26,7 @@ def machine(device="cpu"):
     if torch.device(device).type == "cuda": return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     names = [l.split(":")[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads" + (", processor time" if clock == "processor" else "")
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads" + (", processor time" if measured == "processor" else "")
 
 
 def facts(device="cpu"):
@@ -42,9 +47,9 @@ def in_turns(variants, repeats, device="cpu"):
     order = list(variants)
     for r in range(repeats):
         for name in order[r % len(order):] + order[:r % len(order)]:
-            wait(device); start = CLOCKS[clock]()
+            wait(device); start = clock()
             variants[name]()
-            wait(device); seconds[name].append(CLOCKS[clock]()-start)
+            wait(device); seconds[name].append(clock()-start)
     return seconds
 
 
@@ -79,8 +84,8 @@ def table(name, columns):
 class ProcessorTime(argparse.Action):
     "Count the seconds that processors spent on this process: on a quiet machine those of the clock times the threads at work, and on a crowded one hardly different."
     def __call__(self, *args):
-        global clock
-        clock = "processor"
+        global measured
+        measured = "processor"
         torch.set_num_threads(1)
         threadpool_limits(1)   # NumPy and scikit-learn too
 

@@ -19,7 +19,7 @@ from matplotlib.patches import FancyBboxPatch
 from .adapters import Rein
 from .backbone import FrozenViT
 from .core import CufitError
-from .plot import METHOD_COLORS, OKABE_ITO, curves, looks, mosaic, new_figure, style
+from .plot import METHOD_COLORS, OKABE_ITO, curve_panels, curves, looks, mosaic, new_figure, style
 
 # %% ../nbs/81_pictures.ipynb #10b906ab
 def block_number(vit:FrozenViT, # says the depth
@@ -220,16 +220,7 @@ def memorisation_figure(tables:dict, # title -> DataFrame with columns epoch, gi
                         height:float=3.4, # inches
                        )->Figure:
     "Accuracy on given labels, on clean ones and on test over the epochs, a panel for each method."
-    own = looks(CURVES.values())
-    with style():
-        fig = new_figure(7, height)
-        axes = fig.subplots(1, len(tables), sharey=True, squeeze=False)[0]
-        for ax,(title,t) in zip(axes, tables.items()):
-            for column,name in CURVES.items(): ax.plot(t.epoch+1, t[column], color=own[name][0], linestyle=own[name][1], label=name)
-            ax.set(title=title, xlabel='epoch')
-        axes[0].set_ylabel('accuracy')
-        fig.legend(*ax.get_legend_handles_labels(), loc='outside upper center', ncols=3)
-    return fig
+    return curve_panels({title: t.set_index(t.epoch+1)[list(CURVES)].rename(columns=CURVES) for title,t in tables.items()}, ylabel='accuracy', height=height)
 
 # %% ../nbs/81_pictures.ipynb #f786bdd2
 def noise_means(table, # DataFrame with columns method, noise, seed and `score`; one row a run
@@ -251,9 +242,9 @@ def noise_rate_figure(table, # DataFrame with columns method, noise, seed and `s
     found = {n: means.loc[n] for n in names if n in means.index}
     between = {n: np.interp(rates, m.index, m['mean'], left=np.nan, right=np.nan) for n,m in found.items()}
     fig = curves(between, x=rates, xlabel='nominal noise rate', ylabel=ylabel)
-    ax,step = fig.axes[0],.008*np.ptp(rates)
+    ax,step = fig.axes[0],.008*(np.ptp(rates) or 1)
     for i,(n,m) in enumerate(found.items()):       # bars stand side by side
         at = m.index + step*(i-(len(found)-1)/2)
-        ax.errorbar(at, m['mean'], [m['mean']-m['min'], m['max']-m['mean']], fmt='o', ms=5, capsize=3, lw=1.5, color=looks(found)[n][0])
+        ax.errorbar(at, m['mean'], np.stack([m['mean']-m['min'], m['max']-m['mean']]), fmt='o', ms=5, capsize=3, lw=1.5, color=looks(found)[n][0])
     ax.set_xticks(rates)
     return fig

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OKABE_ITO', 'CYCLE', 'DASHES', 'MARKERS', 'METHOD_COLORS', 'METHOD_DASHES', 'HATCHES', 'looks', 'style',
            'fewer_colors', 'Picture', 'figure_png', 'new_figure', 'check_images', 'check_length', 'mosaic',
-           'draw_images', 'image_grid', 'check_matrices', 'draw_matrix', 'matrix', 'spread', 'check_lines', 'curves',
-           'check_series', 'bars', 'check_points', 'scatter2d']
+           'draw_images', 'image_grid', 'shorten', 'check_matrices', 'draw_matrix', 'matrix', 'spread', 'check_lines',
+           'curves', 'curve_panels', 'check_series', 'bars', 'check_points', 'scatter2d']
 
 # %% ../nbs/01_plot.ipynb #6c1384fa
 import base64, io
@@ -165,7 +165,11 @@ def image_grid(images, # uint8 [N, 3, H, W]
     return fig
 
 # %% ../nbs/01_plot.ipynb #64efb96a
-def _short(name, most=16): return '\n'.join(t if len(t) <= most else t[:most-1] + '…' for t in str(name).split('\n'))
+def shorten(name, # text of one or more lines
+            most:int=16, # letters in a line
+           )->str:
+    "Lines cut to at most so many letters; one that was cut ends in an ellipsis."
+    return '\n'.join(t if len(t) <= most else t[:most-1] + '…' for t in str(name).split('\n'))
 
 def _number(v, fmt, zeros):
     if np.isnan(v): return '–'
@@ -205,7 +209,7 @@ def _ticks(ax, names, first):
 def _names(classes, k, l):
     if classes is None: return [[str(i) for i in range(k)], [str(i) for i in range(l)]]
     rows, columns = (classes, classes) if k == l and not (len(classes) == 2 and not isinstance(classes[0], str)) else classes
-    return [[_short(c) for c in check_length(rows, k, 'row names')], [_short(c) for c in check_length(columns, l, 'column names')]]
+    return [[shorten(c) for c in check_length(rows, k, 'row names')], [shorten(c) for c in check_length(columns, l, 'column names')]]
 
 # %% ../nbs/01_plot.ipynb #8704b6e7
 def matrix(m, # [K, L] or a list of them, drawn side by side
@@ -271,7 +275,7 @@ def _end_labels(ax, ends, size=10):
     at = spread([y for _,_,y,_ in ends], (high-low)*size*1.25/tall)
     right = max(x for _,x,_,_ in ends)
     for (name,x,y,color),h in zip(ends, at):
-        ax.annotate(_short(name, 24), (x, y), xytext=(12, (h-y)/(high-low)*tall), textcoords='offset points', va='center', fontsize=size,
+        ax.annotate(shorten(name, 24), (x, y), xytext=(12, (h-y)/(high-low)*tall), textcoords='offset points', va='center', fontsize=size,
                     annotation_clip=False, arrowprops=dict(arrowstyle='-', color=color, lw=.8, shrinkA=1, shrinkB=0))
 
 # %% ../nbs/01_plot.ipynb #f3624935
@@ -296,6 +300,23 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
         if all((at == np.round(at)).all() for at,_ in data.values()): ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
+# %% ../nbs/01_plot.ipynb #5ad3c702
+def curve_panels(panels:dict, # title -> dict name -> [n] numbers (NaN leaves a gap), or a DataFrame with a column each
+                 x=None, # [n] places on the x axis, shared by all; a DataFrame's index, or 1 to n
+                 xlabel:str='epoch', ylabel:str='',
+                 height:float=3.4, # inches
+                )->Figure:
+    "Lines in panels side by side: one scale, one legend."
+    data = {title: check_lines(lines, x) for title,lines in panels.items()}
+    own = looks(dict.fromkeys(n for lines in data.values() for n in lines))
+    with style():
+        fig = new_figure(7, height); axes = fig.subplots(1, len(data), sharey=True, squeeze=False)[0]; drawn = {}
+        for ax,(title,lines) in zip(axes, data.items()):
+            for name,(at,y) in lines.items(): drawn[name], = ax.plot(at, y, color=own[name][0], linestyle=own[name][1], label=name)
+            _label(ax, xlabel, ylabel if ax is axes[0] else '', title, None)
+        fig.legend(drawn.values(), drawn, loc='outside upper center', ncols=len(drawn))
+    return fig
+
 # %% ../nbs/01_plot.ipynb #19d6432d
 def check_series(series, # dict name -> [K] numbers, or a DataFrame with a column each
                  k:int, # number of classes
@@ -318,7 +339,7 @@ def _one_series(ax, i, n, v, base, stacked, fmt, **kw):
         if stacked: t.set_bbox(dict(boxstyle='round,pad=.15', fc='white', ec='none'))     # readable on any colour and hatch
 
 def _class_ticks(ax, classes):
-    names = [_short(c) for c in classes]
+    names = [shorten(c) for c in classes]
     tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 88
     ax.set_xticks(range(len(names)), names, rotation=35 if tight else 0, ha='right' if tight else 'center'); ax.grid(False, axis='x')
 
@@ -369,7 +390,7 @@ def scatter2d(points, # [N, 2]
     with style():
         fig = new_figure(7, height); ax = fig.subplots()
         for k,name in enumerate(classes):      # shapes tell apart what shares a colour beyond seven classes
-            ax.scatter(*p[y == k].T, s=size, color=CYCLE[k % len(CYCLE)], marker=MARKERS[k % len(MARKERS)], label=_short(name, 20), alpha=.8, linewidths=0)
+            ax.scatter(*p[y == k].T, s=size, color=CYCLE[k % len(CYCLE)], marker=MARKERS[k % len(MARKERS)], label=shorten(name, 20), alpha=.8, linewidths=0)
         if ring.any(): ax.scatter(*p[ring].T, s=size*2.6, facecolors='none', edgecolors='black', linewidths=1, label='marked')
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
         fig.legend(*ax.get_legend_handles_labels(), loc='outside right upper')

@@ -52,19 +52,16 @@ def curve_figure(table:pd.DataFrame, # from `curve_table`
     return plot.curves({v: table[k].to_numpy() for k, v in names.items() if k in table}, x=table.epoch.to_numpy(), xlabel='epoch', ylabel='accuracy', title=title)
 
 def selection_figure(table:pd.DataFrame, # from `selection_table`
-                     title:str='Samples each module was trained on', # above the picture
                     ): # matplotlib Figure
-    "Label precision and recall per epoch, for every module that chooses."
-    parts = [n for n in dict.fromkeys(table.module) if n != 'lpm']
-    lines = {f'{n} {what.split("_")[1]}': table[table.module == n][what].to_numpy() for n in parts for what in ('label_precision', 'label_recall')}
-    return plot.curves(lines, x=table.epoch.unique(), xlabel='epoch', ylabel='share', title=title)
+    "Label precision and label recall of what each module was trained on, per epoch."
+    return plot.curve_panels({what.replace('_', ' '): table.pivot(index='epoch', columns='module', values=what)[list(dict.fromkeys(table.module))] for what in ('label_precision', 'label_recall')}, ylabel='share')
 
 # %% ../nbs/84_report.ipynb #dfb7977c
 def label_titles(noise:NoiseRecord, # of the set
                  rows, # int [n], rows of it
                 )->list: # of texts
     "The given label of each row, and beneath it in brackets the true one where it differs."
-    name = lambda k: noise.classes[k][:10]
+    name = lambda k: plot.shorten(noise.classes[k], 11)
     return [name(noise.given[i]) + (f'\n({name(noise.clean[i])})' if noise.flipped[i] else '') for i in rows]
 
 def sample_figure(data:ImageSet, # training images with given labels
