@@ -126,7 +126,8 @@ def autocast(device:torch.device, # where the model runs
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == 'bfloat16')
 
 @contextmanager
-def matrix_precision(precision:str='float32'): # one of `PRECISIONS`
+def matrix_precision(precision:str='float32', # one of `PRECISIONS`
+                    ):
     "Inside the block float32 matrix products are exact, or, with tf32, rounded as a GPU's tensor cores like them."
     kept,rounded = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),choose(precision, PRECISIONS, 'precision') == 'tf32'
     torch.set_float32_matmul_precision('high' if rounded else 'highest')
@@ -178,7 +179,8 @@ def save_tensors(path, tensors:dict, # name -> tensor
     "Write tensors with a JSON header, atomically."
     with atomic(path) as part: save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={'cufit': json.dumps(header)})
 
-def load_tensors(path): # (dict of tensors, header)
+def load_tensors(path, # of a file that `save_tensors` wrote
+                )->tuple: # (dict of tensors, header)
     "Read what `save_tensors` wrote."
     if not Path(path).is_file(): raise CufitError(f'There is no file {path}. A run folder holds it once training has got that far; give the folder that train printed.')
     try:

@@ -57,7 +57,8 @@ class RunConfig:
     device:str='auto'         # 'cpu', 'cuda', 'mps'
 
 # %% ../nbs/85_experiment.ipynb #bbe1b2a4
-def split_settings(settings:dict): # (RunConfig, TrainConfig)
+def split_settings(settings:dict, # of `RunConfig` and `TrainConfig`, mixed; defaults where there are none
+                  )->tuple: # (RunConfig, TrainConfig)
     "Sort one flat dictionary of settings into those of the run and those of training."
     ours = {f.name for f in fields(RunConfig)}
     for k in settings: choose(k, [*ours, *(f.name for f in fields(TrainConfig))], 'setting')
@@ -231,7 +232,8 @@ def evaluate_run(run, # run folder
 POCKET_RUN = dict(data='cells', backbone='pocket_vit', noise=0.4, epochs=60, lr=3e-3)
 DEMO_RUN = POCKET_RUN | dict(epochs=40, curves=100)
 
-def free_folder(path): # a Path
+def free_folder(path, # that is wanted
+               )->Path:
     "`path`, or `path-2`, `path-3`, ... where it exists already."
     path,n = Path(path),1
     found = path

@@ -92,7 +92,8 @@ class Batch:
         return views.flatten(0, 1).index_select(0, (k*views.shape[1]+self.index).to(views.device))
 
 # %% ../nbs/08_learner.ipynb #373b98ed
-def fetched_ahead(batches): # iterator of `Batch`; likewise
+def fetched_ahead(batches, # iterator of `Batch`
+                 ): # iterator of the same
     "Each batch with its raw images read while the one before it was used."
     return (batch for batch,_ in read_ahead(batches, lambda b: b.raw))
 
@@ -243,7 +244,8 @@ def train_step(method:Method, # its modules get gradients
     optimizer.step()
     return seen
 
-def sum_gradients(method:Method): # gradients of its modules become their sums over all processes
+def sum_gradients(method:Method, # the gradients of its modules become their sums over all processes
+                 ):
     "One message for all gradients; nothing where there is a single process."
     if team().size == 1: return
     grads = [p.grad for p in method.modules.parameters()]

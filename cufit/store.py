@@ -72,8 +72,9 @@ def open_store(folder, # of the store
     return Splits(**{s: ImageSet(part, rows[f'{s}_labels'], rows[f'{s}_ids'], tuple(map(str, rows['classes'])), rows.get(f'{s}_groups'))
                      for s, part in zip(SPLITS, np.split(images, cuts[:-1]))})
 
-def check_store(folder): # raises if an image differs from what was written
-    "Read every image and compare the hashes."
+def check_store(folder, # of a store
+               ):
+    "Read every image and compare the hashes; raise if one differs from what was written."
     state,images = read_json(Path(folder)/'store.json'),np.load(Path(folder)/'images.npy', mmap_mode='r')
     for i, sha in enumerate(progress(state['chunks'], f'checking {folder}', unit='chunk')):
         if array_sha256(images[i*CHUNK:(i+1)*CHUNK]) != sha: raise CufitError(f'{folder}: images {i*CHUNK} to {min((i+1)*CHUNK, len(images))-1} are not what was written. Remove the folder and build it again.')

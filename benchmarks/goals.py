@@ -1,0 +1,57 @@
+"""What was wanted and what was measured, read from `results/`: prints a table; measures nothing.
+
+    python benchmarks/goals.py"""
+import csv
+
+from common import RESULTS
+
+GPU = "none: no GPU was there"
+BACKBONES = dict(deit_tiny_patch16_224="DeiT-Tiny", vit_small_patch14_dinov2="ViT-S/14")
+
+
+def rows(name, **wanted):
+    "Rows of `results/<name>.csv` with these values in their columns."
+    path = RESULTS/f"{name}.csv"
+    return [r for r in csv.DictReader(path.open()) if all(r[k] == v for k, v in wanted.items())] if path.is_file() else []
+
+
+def one(name, **wanted):
+    "The one row with these values; by the clock where it was measured both ways."
+    found = rows(name, **wanted)
+    found = [r for r in found if "processor time" not in r["machine"]] or found
+    if len(found) != 1: raise SystemExit(f"{name}.csv has {len(found)} rows with {wanted}; expected one. Run the benchmark again, or remove the row that is out of date.")
+    return found[0]
+
+
+def figure(name, column, **wanted): return float(one(name, **wanted)[column])
+
+def on_backbones(text, name, column, **wanted): return ", ".join(text.format(figure(name, column, backbone=b, **wanted)) + f" ({n})" for b, n in BACKBONES.items())
+
+
+def on_gpu(text, name, column, **wanted):
+    found = [r for r in rows(name, **wanted) if "thread" not in r["machine"]]
+    return ", ".join(text.format(float(r[column])) + f" ({r['machine']})" for r in found) or GPU
+
+
+def goals():
+    "(what, yardstick, wanted, measured), one by one."
+    step = dict(precision="float32", compile="no")
+    for variant, wanted in (("exact", (("40%", 1.45), ("60%", 1.7))), ("cached", (("40%", 1.8), ("60%", 2.3)))):
+        for rejected, least in wanted: yield f"{variant} step, {rejected} rejected", "published loop", f"at least {least} times as fast", on_backbones("{:.2f}", "step", "speedup", variant=variant, rejected=rejected, **step)
+    for variant, most in (("exact", 1.65), ("cached", 1.35)): yield f"{variant} step, 40% rejected", "one published Rein step", f"at most {most} times its time", on_backbones("{:.2f}", "step", "over_rein", variant=variant, rejected="40%", **step)
+    yield "memory of the exact step beyond the weights, 40% rejected", "published loop", "at most 0.4", on_backbones("{:.2f}", "memory", "of_naive", variant="exact", rejected="40%")
+    yield "a whole run on one GPU, bfloat16", "published loop, float32, DataLoader with 8 workers", "at least 6 times as fast", on_gpu("{:.1f}", "whole_run", "speedup", precision="bfloat16", workers="8")
+    fast = [r for r in rows("features", what="extraction") if "thread" not in r["machine"] and r["setting"].startswith("vit_small_patch14_dinov2") and "bfloat16" in r["setting"]]
+    yield "extraction on one GPU, bfloat16, ViT-S/14", "the GPU's measured matrix rate", "at least 20 %", ", ".join(f"{r['note']} ({r['machine']})" for r in fast) or GPU
+    yield "inference with the LAM", "timm's forward", "at most 1.10 times its time", f'{figure("features", "over", what="inference with the LAM"):.2f} (DeiT-Tiny)'
+    yield "`import cufit`", "`import torch, timm`", "at most 1.2 times its time", f'{figure("start", "over", what="import cufit"):.2f}'
+    yield "`cufit --help`", "-", "under 1 s", f'{figure("start", "seconds", what="cufit --help"):.2f} s'
+    for batch, least in ((512, "under 3 s, within half a point"), (32, "stands beside it")):
+        what = f"linear probe, 100 epochs, batch {batch}"
+        found = one("features", what=what)
+        yield what, "LogisticRegression", least, f"{float(found['seconds']):.2f} s, {found['note']}"
+
+
+if __name__ == "__main__":
+    print("| what | yardstick | wanted | measured |\n| --- | --- | --- | --- |")
+    for g in goals(): print(f"| {' | '.join(g)} |")
