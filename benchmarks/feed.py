@@ -60,7 +60,7 @@ def first_batch(folder, n, vit):
 
 def main():
     p = parser(__doc__)
-    p.add_argument("--images", type=int, default=1200); p.add_argument("--file-size", type=int, default=450); p.add_argument("--batch-size", type=int, default=32); p.add_argument("--stores", type=int, nargs="*", default=[600, 6000], help="images in the stores whose opening is timed"); p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    p.add_argument("--images", type=int, default=1200); p.add_argument("--file-size", type=int, default=450); p.add_argument("--batch-size", type=int, default=32); p.add_argument("--stores", type=int, nargs="*", default=[600, 6000, 60000], help="images in the stores whose opening is timed"); p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     args = p.parse_args()
     if args.table: return table("feed", COLUMNS)
     if args.threads: torch.set_num_threads(args.threads)

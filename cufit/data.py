@@ -73,8 +73,9 @@ def check_names(values, # [N] strings or whole numbers
                )->np.ndarray: # [N], read-only
     "A copy of `values` as strings or int64, if there is one for each image and none is blank."
     if np.shape(values) != (n,): raise CufitError(f'The {what}s have shape {list(np.shape(values))} for {n} images; expected one {what} for each image.')
-    blank = [i for i, v in enumerate(values) if v is None or v != v or not str(v).strip()]
-    if blank: raise CufitError(f'Row {blank[0]} has no {what}. Give every row one, or leave the {what}s out altogether.')
+    if isinstance(values, np.ndarray) and values.dtype.kind in 'iuU': blank = np.flatnonzero(np.char.strip(values) == '') if values.dtype.kind == 'U' else ()   # a million of them at a glance
+    else: blank = [i for i, v in enumerate(values) if v is None or v != v or not str(v).strip()]
+    if len(blank): raise CufitError(f'Row {blank[0]} has no {what}. Give every row one, or leave the {what}s out altogether.')
     values = np.asarray(values)
     return read_only(values.astype(np.int64 if values.dtype.kind in 'iu' else str))
 
