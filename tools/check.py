@@ -11,14 +11,14 @@ BIN = Path(sys.executable).parent
 LIMIT = 300_000   # bytes of a notebook, outputs included
 
 
-def snapshot(pattern): return {p: p.read_bytes() for p in sorted(ROOT.glob(pattern))}
+def snapshot(patterns): return {p: p.read_bytes() for pattern in patterns.split() for p in sorted(ROOT.glob(pattern))}
 
 
-def changed_by(pattern, *command):
-    "Names of the files that `command` changes."
-    before = snapshot(pattern)
+def changed_by(patterns, *command):
+    "Names of the files, of those that match the patterns, that `command` changes."
+    before = snapshot(patterns)
     subprocess.run(command, cwd=ROOT, check=True)
-    after = snapshot(pattern)
+    after = snapshot(patterns)
     return [str(p.relative_to(ROOT)) for p in sorted(before.keys() | after.keys()) if before.get(p) != after.get(p)]
 
 
@@ -36,7 +36,7 @@ def main():
     found = [f"{f} was not in sync with its notebook; exported it" for f in changed_by("cufit/*.py", BIN/"nbdev_export")]
     found += [f"{f} was not clean; cleaned it" for f in changed_by("nbs/*.ipynb", BIN/"nbdev_clean")]
     found += [f"{f} did not have the address of settings.ini; wrote it" for f in changed_by("nbs/*.ipynb", sys.executable, "tools/address.py")]
-    found += [f"{f} was not what nbs/index.ipynb says; made it again" for f in changed_by("README.md", sys.executable, "tools/readme.py")]
+    found += [f"{f} was not what nbs/index.ipynb says; made it again" for f in changed_by("README.md docs/pictures/*", sys.executable, "tools/readme.py")]
     found += [f"{f} did not have the tables of benchmarks/results; wrote them" for f in changed_by("benchmarks/README.md", sys.executable, "benchmarks/tables.py")]
     found += [f"{n.name} {f}" for n in sorted(ROOT.glob("nbs/*.ipynb")) for f in faults_of(n)]
     print("\n".join(found) or "Exported code is in sync, notebooks are clean, README is made.")

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tokenize
+from itertools import accumulate
 from pathlib import Path
 
 from address import ROOT, colab, is_ours, settings
@@ -22,6 +23,7 @@ WORK, OUT = ROOT/"_site_src", ROOT/"_docs"
 SOURCE, STATIC = WORK/"pages", WORK/"static"
 EXPLORE = ROOT/"nbs"/"80_explore.ipynb"   # its frames stand for the widgets on all pages
 CODE = re.compile(r"(```.*?```|\$\$.*?\$\$|<details>.*?</details>|\[[^\]]*\]\([^)]*\))", re.S)   # left alone when names are linked
+DRAWING = ("plot", "pictures", "report", "explore")   # modules whose functions draw
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -201,19 +203,33 @@ def near(text, own=""):
 def markdown(text, name): return dict(cell_type="markdown", id=name, metadata={}, source=text)
 
 
-def page(path, cfg, where, stills):
+def drawers(found):
+    "The functions that draw, with what their pictures show."
+    return {n: ast.get_docstring(node).splitlines()[0] for m in found if m.name in DRAWING for n, node in m.public.items() if kind(node) == "function" and ast.get_docstring(node)}
+
+
+def alternative(text, flags, heading, drawn):
+    "What a picture shows, for those who cannot see it: the cell's own words, or the heading above and those of the function that drew it."
+    own = next((f.partition(":")[2].strip() for f in flags if f.startswith("#| fig-alt:")), "")
+    calls = [n.func for statement in reversed(ast.parse(text).body) for n in ast.walk(statement) if isinstance(n, ast.Call)]
+    said = next((f" {drawn[n]}" for f in calls if (n := getattr(f, "id", getattr(f, "attr", ""))) in drawn), "")
+    return own or f"{heading}.{said}"
+
+
+def page(path, cfg, where, stills, drawn):
     "A notebook as the site shows it, as the dictionary of its file."
     text = path.read_text()
     nb, about = json.loads(text), near(text, (re.search(r"#\| default_exp (\w+)", text) or ("", ""))[1])
     cells = [c for c in nb["cells"] if not is_ours(c)]
-    nb["cells"] = [shown for c in cells if (shown := as_shown(c, where, about, stills))]
+    heads = list(accumulate(("".join(c["source"]) if c["cell_type"] == "markdown" else "" for c in cells), lambda head, new: (re.findall(r"^#+ (.+)", new, re.M) or [head])[-1]))
+    nb["cells"] = [shown for c, head in zip(cells, heads) if (shown := as_shown(c, where, about, stills, head, drawn))]
     address = colab(cfg, path.name)
     offers = [f'<a class="offer" href="{address}">Open in Colab</a>']*bool(address) + [f'<a class="offer" href="_static/notebooks/{path.name}" download>Download this notebook</a>']
     if path.name != "index.ipynb": nb["cells"].insert(1, markdown(f'<p class="offers">{" ".join(offers)}</p>', "offers"))
     return nb
 
 
-def as_shown(c, where, about, stills):
+def as_shown(c, where, about, stills, heading, drawn):
     "A cell without its flags, with links or frames; nothing for one that is hidden or empty."
     lines = "".join(c["source"]).splitlines()
     flags = [l for l in lines if l.startswith("#|")]
@@ -221,6 +237,7 @@ def as_shown(c, where, about, stills):
     if any("hide" in f or "default_exp" in f for f in flags) or not text: return None
     if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace("../benchmarks/README.md", "results.md"), where, about))
     tags = dict(tags=["remove-input"]) if any("echo: false" in f for f in flags) else {}
+    if any("image/png" in o.get("data", {}) for o in c["outputs"]): tags |= dict(mystnb=dict(image=dict(alt=alternative(text, flags, heading, drawn))))
     return c | dict(source=text, metadata=c["metadata"] | tags, outputs=[still(o, text, stills) for o in c["outputs"]])
 
 
@@ -281,13 +298,13 @@ def write_pages():
     blob = f"{cfg['git_url']}/blob/{cfg['branch']}"
     shutil.rmtree(WORK, ignore_errors=True); (SOURCE/"api").mkdir(parents=True); (STATIC/"notebooks").mkdir(parents=True)
     found, stills = {Module(m): notebook for m, notebook in modules()}, frames()
-    where, intro = places(found), {}
+    where, drawn, intro = places(found), drawers(found), {}
     for path in sorted((ROOT/"nbs").glob("*.ipynb")):
-        nb = page(path, cfg, where, {} if path == EXPLORE else stills)   # there they stand below the widget
+        nb = page(path, cfg, where, {} if path == EXPLORE else stills, drawn)   # there they stand below the widget
         intro[path.stem] = "".join(nb["cells"][0]["source"])
         if path.stem != "index": write(SOURCE/path.name, nb)
         shutil.copy(path, STATIC/"notebooks"/path.name)
-    home = page(ROOT/"nbs"/"index.ipynb", cfg, where, stills)
+    home = page(ROOT/"nbs"/"index.ipynb", cfg, where, stills, drawn)
     home["cells"].append(markdown(contents(intro), "contents"))
     write(SOURCE/"index.ipynb", home)
     for m, notebook in found.items(): (SOURCE/"api"/f"{m.name}.md").write_text(api_page(m, notebook, where, blob))

@@ -1,9 +1,13 @@
-"""Make README.md from nbs/index.ipynb: its text as it is, its code cells as code blocks with what they printed."""
+"""Make README.md from nbs/index.ipynb: its text as it is, its code cells as code blocks with what they printed or drew.
+
+Pictures go to docs/pictures, under the id of their cell; `#| fig-alt:` in the cell says what is to be seen."""
+import base64
 import json
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PICTURES = ROOT/"docs"/"pictures"
 
 
 def links(text):
@@ -11,13 +15,23 @@ def links(text):
     return re.sub(r"\]\((\d\d_)", r"](nbs/\1", text.replace("](../", "]("))
 
 
+def picture(cell, png):
+    "Write a picture of a cell, and the Markdown that shows it."
+    path = PICTURES/f"{cell['id']}.png"
+    path.parent.mkdir(exist_ok=True); path.write_bytes(base64.b64decode("".join(png)))
+    alt = re.search(r"^#\| fig-alt: (.+)$", "".join(cell["source"]), re.M)
+    if not alt: raise SystemExit(f"nbs/index.ipynb: cell {cell['id']} draws a picture; say what is to be seen in a line `#| fig-alt: ...`")
+    return f"![{alt[1]}]({path.relative_to(ROOT)})\n"
+
+
 def block(cell):
     "A code cell as Markdown; none for a hidden one."
     source = "".join(cell["source"])
     if source.startswith("#| hide"): return ""
     echo = not source.startswith("#| echo: false")
-    out = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell["outputs"])
-    parts = ([f"```python\n{source}\n```\n"] if echo else []) + ([f"```\n{out.rstrip()}\n```\n"] if out else [])
+    drawn = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
+    out = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell["outputs"] if "image/png" not in o.get("data", {}))
+    parts = ([f"```python\n{source}\n```\n"] if echo else []) + ([f"```\n{out.rstrip()}\n```\n"] if out else []) + [picture(cell, p) for p in drawn]
     return "\n".join(parts)
 
 

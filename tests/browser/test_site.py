@@ -52,6 +52,8 @@ def test_every_page_opens_and_every_link_leads_somewhere(site, chromium):
         links += [(name, h) for h in page.eval_on_selector_all("a[href]", "els => els.map(e => e.href)") if h.startswith(site)]
         broken = page.eval_on_selector_all("img", "els => els.filter(e => e.complete && !e.naturalWidth).map(e => e.src.slice(0, 80))")
         assert not broken, f"{name}: pictures that do not load: {broken}"
+        mute = page.eval_on_selector_all("img", "els => els.map(e => e.alt).filter(a => a.length < 5 || a.startsWith('_images'))")
+        assert not mute, f"{name}: pictures that do not say what they show: {mute}"
         seen += 1
         page.close()
     assert seen > 30 and len(links) > 500
