@@ -184,15 +184,16 @@ def _freeze_record(r):
 # %% ../nbs/04_noise.ipynb #4e9562fd
 def _cell(v):
     if np.isnan(v): return '<td title="no samples">–</td>'
-    return f'<td style="text-align:right;background:rgba(0,114,178,{.55*v:.2f})">{100*v:.1f}</td>'
+    return f'<td style="text-align:right;padding:1px 6px;background:rgba(0,114,178,{.55*v:.2f})">{100*v:.1f}</td>'
 
 def _matrix_table(caption, m, classes):
-    head = ''.join(f'<th title="{html.escape(c)}">{i}</th>' for i,c in enumerate(classes))
-    rows = ''.join(f'<tr><th>{i}</th>{"".join(map(_cell, r))}</tr>' for i,r in enumerate(m))
+    head = ''.join(f'<th title="{html.escape(c)}" style="text-align:right;padding:1px 6px">{i}</th>' for i,c in enumerate(classes))
+    rows = ''.join(f'<tr><th style="text-align:left">{i} {html.escape(c[:12])}</th>{"".join(map(_cell, r))}</tr>' for i,(c,r) in enumerate(zip(classes, m)))
     return f'<table style="display:inline-table;margin:0 1em 1em 0"><caption>{caption}, %</caption><tr><th title="row: clean, column: given">clean \\ given</th>{head}</tr>{rows}</table>'
 
 def _class_row(k, name, c, precision):
-    return f'<tr><th>{k}</th><td style="text-align:left">{html.escape(name)}</td><td>{c[k].sum()}</td><td>{c[:,k].sum()}</td><td>{c[k,k]}</td>{_cell(precision)}</tr>'
+    counts = ''.join(f'<td style="text-align:right">{v}</td>' for v in (c[k].sum(), c[:,k].sum(), c[k,k]))
+    return f'<tr><th>{k}</th><td style="text-align:left">{html.escape(name)}</td>{counts}{_cell(precision)}</tr>'
 
 # %% ../nbs/04_noise.ipynb #428b2b5d
 def _class_table(r):

@@ -24,7 +24,7 @@ from .core import CufitError
 # %% ../nbs/01_plot.ipynb #a57708d1
 OKABE_ITO = dict(black='#000000', orange='#E69F00', sky='#56B4E9', green='#009E73',
                  yellow='#F0E442', blue='#0072B2', vermillion='#D55E00', purple='#CC79A7')
-CYCLE = tuple(OKABE_ITO[c] for c in ('blue', 'vermillion', 'green', 'orange', 'purple', 'sky', 'black'))
+CYCLE = (*(OKABE_ITO[c] for c in ('blue', 'vermillion', 'green', 'orange', 'purple', 'sky', 'black')), '#888888')   # yellow is too faint on white
 DASHES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 MARKERS = 'osD^vP*Xp<>h'
 
@@ -389,8 +389,9 @@ def scatter2d(points, # [N, 2]
     ring = np.array([bool(m) for m in check_length(marks, len(p), 'marks')], dtype=bool)
     with style():
         fig = new_figure(7, height); ax = fig.subplots()
-        for k,name in enumerate(classes):      # shapes tell apart what shares a colour beyond seven classes
-            ax.scatter(*p[y == k].T, s=size, color=CYCLE[k % len(CYCLE)], marker=MARKERS[k % len(MARKERS)], label=shorten(name, 20), alpha=.8, linewidths=0)
+        for k,name in enumerate(classes):      # shapes tell apart what shares a colour beyond eight classes
+            marker = MARKERS[k % len(MARKERS)]
+            ax.scatter(*p[y == k].T, s=size*(1.8 if marker in '*P' else 1), color=CYCLE[k % len(CYCLE)], marker=marker, label=shorten(name, 20), alpha=.8, linewidths=0)
         if ring.any(): ax.scatter(*p[ring].T, s=size*2.6, facecolors='none', edgecolors='black', linewidths=1, label='marked')
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
         fig.legend(*ax.get_legend_handles_labels(), loc='outside right upper')
