@@ -26,7 +26,7 @@ def machine(device="cpu"):
     if torch.device(device).type == "cuda": return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     names = [l.split(":")[1].strip() for l in info.read_text().splitlines() if l.startswith("model name")] if info.exists() else []
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads" + (", processor time" if measured == "processor" else "")
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} thread{'s'*(torch.get_num_threads() > 1)}" + (", processor time" if measured == "processor" else "")
 
 
 def facts(device="cpu"):

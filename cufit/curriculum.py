@@ -79,14 +79,6 @@ def logits(self:Cufit, x, names=None):
     if 'lpm' in names: found['lpm'] = self.modules['lpm'](self.vit.finish(tokens, self.modules['iam'].begins))
     return found
 
-# %% ../nbs/11_curriculum.ipynb #115f580c
-@patch
-def gflop(self:Cufit, share=1.):
-    begins = self.modules['iam'].begins
-    forward,backward = branch_gflop(self.vit, self.modules['iam'].adapter)
-    lpm = self.vit.gflop(begins) if not self.options['views'] else 0
-    return self.vit.gflop(0, begins) + lpm + forward + share*(forward + 2*backward)
-
 # %% ../nbs/11_curriculum.ipynb #e5f7ca14
 def step_parts(method:Cufit, # says backbone and adapter
                rejected:float=0.4, # share of the rows that LPM and IAM reject, 0 to 1
@@ -101,3 +93,11 @@ def step_parts(method:Cufit, # says backbone and adapter
                          'exact': [first, vit.gflop(1), there, keep*back, keep*there, keep*back],
                          'cached views': [first, 0, there, keep*back, keep*there, keep*back]},
                         index=['shared block 0', 'LPM forward', 'IAM forward', 'IAM back', 'LAM forward', 'LAM back'])
+
+# %% ../nbs/11_curriculum.ipynb #115f580c
+@patch
+def gflop(self:Cufit, share=1.):
+    begins = self.modules['iam'].begins
+    forward,backward = branch_gflop(self.vit, self.modules['iam'].adapter)
+    lpm = self.vit.gflop(begins) if not self.options['views'] else 0
+    return self.vit.gflop(0, begins) + lpm + forward + share*(forward + 2*backward)

@@ -178,7 +178,7 @@ def curriculum_figure()->Figure:
         _box(ax, x, 2.6, 2.2, 1.7, METHOD_COLORS[name.lower()], name, text)
     for x,text in ((2.55, 'all\nsamples'), (6.2, 'LPM predicts\nthe given label'), (9.85, 'IAM predicts\nthe given label')):
         _arrow(ax, (x, 3.45), (x+1.25, 3.45), text, (x+.6, 4.6), va='bottom')
-    for x in (6.8, 10.45): _arrow(ax, (x, 3.35), (x, 2.15), 'else:\nrejected', (x, 2.05), va='top')
+    for x in (6.8, 10.45): _arrow(ax, (x, 3.35), (x, 2.15), 'else: not\nfor training', (x, 2.05), va='top')
     _arrow(ax, (12.3, 4.4), (12.3, 5.3), 'predicts at test time', (12.3, 5.4), va='bottom')
     _box(ax, 3.9, .2, 9.5, .55, '#DDDDDD', 'one frozen ViT under all three')
     return fig

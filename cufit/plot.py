@@ -9,7 +9,7 @@ __all__ = ['OKABE_ITO', 'CYCLE', 'DASHES', 'MARKERS', 'METHOD_COLORS', 'METHOD_D
            'curves', 'curve_panels', 'check_series', 'bars', 'check_points', 'scatter2d']
 
 # %% ../nbs/01_plot.ipynb #6c1384fa
-import base64, io
+import base64, io, textwrap
 
 import matplotlib as mpl
 import numpy as np
@@ -142,6 +142,8 @@ def draw_images(ax, # the axes to draw on
     "Draw images in rows on `ax`, each with its title; marked ones are framed."
     images = check_images(images); n, _, h, w = images.shape
     titles, marks, pad = check_length(titles, n, 'titles'), check_length(marks, n, 'marks'), max(3, w//7)
+    most = max(8, int(72*width/columns/5))       # letters that fit above an image, 5 points each
+    titles = [t if t is None else '\n'.join(textwrap.fill(line, most, break_long_words=False) for line in str(t).split('\n')) for t in titles]
     lines = max((str(t).count('\n')+1 for t in titles if t is not None), default=0)
     sheet, corners = mosaic(images, columns, (int(lines*.16*columns/width*(w+pad)) + pad, pad))     # a line of text takes 0.16 inch
     ax.axis('off'); ax.imshow(sheet)
@@ -152,7 +154,7 @@ def draw_images(ax, # the axes to draw on
 
 # %% ../nbs/01_plot.ipynb #5ebaf613
 def image_grid(images, # uint8 [N, 3, H, W]
-               titles=None, # [N] texts above the images, up to three lines each
+               titles=None, # [N] texts above the images; what is too long goes on in the next line
                columns:int=8, # images a row
                marks=None, # [N] True or a colour for each image that gets a frame
                width:float=7., # of the figure, inches

@@ -49,20 +49,19 @@ def curve_figure(table:pd.DataFrame, # from `curve_table`
                 ): # matplotlib Figure
     "Training accuracy against given and clean labels, and test accuracy, over the epochs."
     names = dict(given='given labels', clean='clean labels', test='test')
-    return plot.curves({v: table[k].to_numpy() for k, v in names.items() if k in table}, x=table.epoch.to_numpy(), xlabel='epoch', ylabel='accuracy', title=title)
+    return plot.curves({v: table[k].to_numpy() for k, v in names.items() if k in table}, x=table.epoch.to_numpy()+1, xlabel='epoch', ylabel='accuracy', title=title)
 
 def selection_figure(table:pd.DataFrame, # from `selection_table`
                     ): # matplotlib Figure
     "Label precision and label recall of what each module was trained on, per epoch."
-    return plot.curve_panels({what.replace('_', ' '): table.pivot(index='epoch', columns='module', values=what)[list(dict.fromkeys(table.module))] for what in ('label_precision', 'label_recall')}, ylabel='share')
+    return plot.curve_panels({what.replace('_', ' '): table.assign(epoch=table.epoch+1).pivot(index='epoch', columns='module', values=what)[list(dict.fromkeys(table.module))] for what in ('label_precision', 'label_recall')}, ylabel='share')
 
 # %% ../nbs/84_report.ipynb #dfb7977c
 def label_titles(noise:NoiseRecord, # of the set
                  rows, # int [n], rows of it
                 )->list: # of texts
     "The given label of each row, and beneath it in brackets the true one where it differs."
-    name = lambda k: plot.shorten(noise.classes[k], 11)
-    return [name(noise.given[i]) + (f'\n({name(noise.clean[i])})' if noise.flipped[i] else '') for i in rows]
+    return [noise.classes[noise.given[i]] + (f'\n({noise.classes[noise.clean[i]]})' if noise.flipped[i] else '') for i in rows]
 
 def sample_figure(data:ImageSet, # training images with given labels
                   noise:NoiseRecord, # of the same rows
