@@ -164,7 +164,7 @@ def noise_view(image_set, # an `ImageSet` with clean labels
     _samples(fig.add_axes((.005, .02, .52, .88)), image_set, record, k, seed, shown, 4)
     ax = fig.add_axes((.6, .12, .385, .76)); numbers = [str(i) for i in range(len(record.classes))]
     draw_matrix(ax, record.realised, (numbers, numbers), 1, '.2f', size=max(5, min(10, 58/len(numbers))))
-    ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label', ylabel='clean label')
+    ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label, by number', ylabel='clean label, by number')
     return fig, noise_numbers(record, k)
 
 # %% ../nbs/80_explore.ipynb #815e2814
@@ -231,7 +231,7 @@ def probe_view(probe:LiveProbe, # fitted to the features of `train`
     table = confusion_matrix(test.labels, said, labels=range(k), normalize='true')
     ax = fig.add_axes((.3, .14, .385, .76))
     draw_matrix(ax, table, (list(train.classes), [str(i) for i in range(k)]), 1, '.2f', size=max(5, min(9, 58/k)))
-    ax.set_title('test: share of each class', fontsize=11, y=1); ax.set(xlabel='predicted', ylabel='')
+    ax.set_title('test: share of each true class', fontsize=11, y=1); ax.set(xlabel='predicted', ylabel='')
     return _score_bars(fig, numbers), numbers
 
 def _score_bars(fig, numbers):
@@ -359,7 +359,7 @@ def curriculum_player(history, # of a run, or anything with `selection` and `mod
     return panel
 
 # %% ../nbs/80_explore.ipynb #d792dcd2
-RUN_SCORES = dict(balanced_accuracy='balanced accuracy', last_balanced_accuracy='balanced accuracy, last epoch', accuracy='accuracy',
+RUN_SCORES = dict(balanced_accuracy='balanced accuracy, chosen epoch', last_balanced_accuracy='balanced accuracy, last epoch', accuracy='accuracy, chosen epoch',
               accuracy_last_epochs='accuracy, mean of the last epochs', label_precision='label precision', label_recall='label recall')
 EPOCH_SCORES = dict(test_balanced='balanced accuracy on test', test='accuracy on test', given='accuracy on given training labels', clean='accuracy on clean training labels')
 RUN_PICKS = ('data', 'backbone', 'adapter', 'setting')
