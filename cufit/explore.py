@@ -291,7 +291,7 @@ def curriculum_view(selection, # bool [epoch, module, N]: rows each module was t
     clean,kept = ~record.flipped,selection[epoch, -1]
     shown = np.ones(len(kept), bool) if klass < 0 else record.given == klass
     state,moved = states(kept, clean),kept != selection[max(epoch-1, 0), -1]
-    fig = new_figure(7.4, 3.6, None); ax = fig.add_axes((.01, .02, .56, .86))
+    fig = new_figure(6.6, 3.6, None); ax = fig.add_axes((.01, .02, .55, .86))   # a map for pointing cannot be scaled: 660 pixels fit beside the menus of JupyterLab
     for i, (name, (marker, color)) in enumerate(STATES.items()):
         rows = shown & (state == i)
         ax.scatter(*at[rows].T, marker=marker, color=color, s=22, alpha=.8, lw=.6 if marker == 'o' else 1.2, label=f'{name} ({rows.sum()})')
