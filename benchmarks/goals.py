@@ -16,11 +16,11 @@ def rows(name, **wanted):
 
 
 def one(name, **wanted):
-    "The one row with these values; by the clock where it was measured both ways."
+    "The row with these values that was written last; by the clock where it was measured both ways."
     found = rows(name, **wanted)
     found = [r for r in found if "processor time" not in r["machine"]] or found
-    if len(found) != 1: raise SystemExit(f"{name}.csv has {len(found)} rows with {wanted}; expected one. Run the benchmark again, or remove the row that is out of date.")
-    return found[0]
+    if not found: raise SystemExit(f"results/{name}.csv has no row with {wanted}. Run benchmarks/{name}.py.")
+    return found[-1]
 
 
 def figure(name, column, **wanted): return float(one(name, **wanted)[column])

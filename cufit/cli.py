@@ -22,7 +22,7 @@ def option(text, **kwargs): return typer.Option(help=text, **kwargs)
 Text,Number = Optional[str],Optional[int]
 
 @app.command(epilog='Example: cufit train --data cells --method cufit --noise 0.4 --epochs 60 --lr 3e-3 --out runs/first')
-def train(out:Annotated[Path, option('run folder to write')],
+def train(out:Annotated[Optional[Path], option('run folder to write; a dry run needs none')]=None,
           data:Annotated[str, option('cells, a folder, zip, CSV or npz file, or a MedMNIST name')]='cells',
           method:Annotated[str, option('linear, rein or cufit (also: ridge, wann)')]='cufit',
           backbone:Annotated[str, option('pocket_vit, or a ViT or EVA tower of timm')]='pocket_vit',

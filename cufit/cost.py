@@ -81,7 +81,7 @@ class Estimate:
     device:str # where
 
     def __str__(self):
-        most = f' (at most {self.most:.1f})' if self.most > 1.05*self.minutes else ''
+        most = f' (at most {self.most:.1f})' if round(self.most, 1) > max(round(self.minutes, 1), 0.1) else ''
         return (f'{self.method}: {self.images} images x {self.epochs} epochs, {self.gflop:.2f} GFLOP per image and step, {self.tflop:.1f} TFLOP in all, '
                 f'{self.parameters:,} trained parameters, {self.megabytes:,.0f} MB, about {max(self.minutes, 0.1):.1f} minutes{most} on {self.device}')
 

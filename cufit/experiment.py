@@ -150,7 +150,7 @@ def watch_sets(n:int, # images of each at most
     return dict(sets=dict(train=train.subset(a), test=test.subset(b)), rows=part)
 
 # %% ../nbs/85_experiment.ipynb #1b9ddcc8
-def train_run(out, # run folder
+def train_run(out, # run folder; a dry run needs none
               resume:bool=False, # take up the state in it
               dry_run:bool=False, # say what it would cost, and stop
               say=print, # is called with the cost line before anything starts
@@ -159,8 +159,9 @@ def train_run(out, # run folder
               **settings, # of `RunConfig` and `TrainConfig`
              )->dict: # what was written to metrics.json; nothing after a dry run
     "One run from settings to a folder with model, record, scores and report."
-    out,(config,training) = Path(out),split_settings(settings)
-    _refuse_other(out, resume, config, training)
+    if out is None and not dry_run: raise CufitError('A run writes its model, record and report into a folder, and none was named. Give one: --out runs/mine.')
+    config,training = split_settings(settings)
+    if out is not None: out = Path(out); _refuse_other(out, resume, config, training)
     vit = vit or load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, training.seed, config.device)
     splits = splits or load_splits(config, vit.img_size, training.seed)
     train,val,record = add_noise(splits, config)

@@ -53,6 +53,17 @@ def test_train_says_the_cost_first_and_the_scores_last(run):
     assert "label precision" in lines[3] and str(out/"report.html") in lines[-1]
 
 
+def test_a_dry_run_needs_no_folder_and_writes_nothing(tmp_path):
+    done = cufit("train", "--data", "cells", "--limit", 64, "--epochs", 2, "--dry-run", cwd=tmp_path)
+    cost, noise = done.stdout.splitlines()
+    assert cost.startswith("cufit: 64 images x 2 epochs") and "realised" in noise and not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_folder_is_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    code, said = inside(capsys, monkeypatch, "train", "--data", tmp_path/"nowhere")
+    assert code == 1 and "--out runs/mine" in said
+
+
 def test_metrics_hold_what_is_promised(run):
     m = json.loads((run[0]/"metrics.json").read_text())
     wanted = {"accuracy", "balanced_accuracy", "per_class_recall", "label_precision", "label_recall", "n_train", "seconds", "seed"}
