@@ -12,30 +12,34 @@ from pathlib import Path
 import numpy as np
 
 from .core import CufitError, array_sha256, atomic, progress, read_json, team, write_json
-from .data import SPLITS, ImageSet, Splits, decode, from_medmnist, load, pick_reader
+from .data import ImageSet, Splits, decode, from_medmnist, load, pick_reader
 
 # %% ../nbs/13_store.ipynb #24e28efa
 CHUNK = 256   # images that are written, hashed and noted together
 
 def is_store(path)->bool: return (Path(path)/'store.json').is_file()
 
+def _hashes(folder): # of the chunks that are in the store
+    path = folder/'chunks.txt'
+    return path.read_text().split('\n')[:-1] if path.is_file() else []   # what follows the last newline is nothing, or half a line
+
 def _fill(folder, files, image, size): # the mapped images
     "Decode what is not in the store yet; `files`, `image` and `size` as in `read_listing`."
-    folder,key = Path(folder),dict(format=1, size=int(size), images=len(files), files=array_sha256(np.asarray(files, str)), chunk=CHUNK)
-    state = read_json(folder/'store.json') if is_store(folder) else key | dict(chunks=[])
+    folder,key = Path(folder),dict(format=2, size=int(size), images=len(files), files=array_sha256(np.asarray(files, str)), chunk=CHUNK)
+    state = read_json(folder/'store.json') if is_store(folder) else key
     if differ := {k: (state.get(k), v) for k, v in key.items() if state.get(k) != v}:
         raise CufitError(f'{folder} was begun for other images (then, now): {differ}. Give another folder, or remove it.')
-    path,shape = folder/'images.npy',(len(files), 3, size, size)
-    folder.mkdir(parents=True, exist_ok=True)
-    new = not (state['chunks'] and path.is_file())
-    if new: state['chunks'] = []
-    out = np.lib.format.open_memmap(path, 'w+' if new else 'r+', np.uint8, shape if new else None)
-    for start in progress(range(len(state['chunks'])*CHUNK, len(files), CHUNK), f'{folder}: chunks', unit='chunk'):
-        n = min(CHUNK, len(files)-start)
-        out[start:start+n] = decode(n, lambda i: image(start+i), size, quiet=True)
-        out.flush()
-        state['chunks'].append(array_sha256(out[start:start+n]))
-        write_json(folder/'store.json', state)   # after the images are on disk: what is noted is there
+    write_json(folder/'store.json', state)
+    path = folder/'images.npy'
+    done = _hashes(folder) if path.is_file() else []
+    out = np.lib.format.open_memmap(path, 'r+' if done else 'w+', np.uint8, None if done else (len(files), 3, size, size))
+    with open(folder/'chunks.txt', 'a', newline='\n') as noted:
+        noted.truncate(sum(len(h)+1 for h in done))
+        for start in progress(range(len(done)*CHUNK, len(files), CHUNK), f'{folder}: chunks', unit='chunk'):
+            n = min(CHUNK, len(files)-start)
+            out[start:start+n] = decode(n, lambda i: image(start+i), size, quiet=True)
+            out.flush()
+            print(array_sha256(out[start:start+n]), file=noted, flush=True)   # after the images are on disk: what is noted is there
     return np.load(path, mmap_mode='r')
 
 # %% ../nbs/13_store.ipynb #4029334b
@@ -46,35 +50,55 @@ def build_store(source, # whatever `load` reads from files
                )->Splits: # on mapped images
     "Build a store, or take up its building, or just open it if it is complete."
     folder,made = Path(folder),{k: str(v) for k, v in dict(source=source, **options).items() if v is not None}
-    if is_store(folder) and (folder/'rows.npz').is_file():
-        then = read_json(folder/'store.json')['made_from']
+    if then := (read_json(folder/'store.json') if is_store(folder) else {}).get('made_from'):
         if then != made: raise CufitError(f'{folder} was built from {then}, but now {made} is asked for. Give another folder, or train on the store itself: --data {folder}.')
         return open_store(folder, size)
     if team().size > 1: raise CufitError(f'{folder} is not built yet, and several processes would write it at once. Build it first with a single one: cufit train ... --store {folder} --dry-run.')
     if pick_reader(source) is from_medmnist: raise CufitError(f'{source} is one array file, not a source of image files; it is read into memory. Leave --store out.')
     splits = load(source, size, into=functools.partial(_fill, folder), **options)
-    columns = {f'{s}_{k}': getattr(part, k) for s, part in splits.items() for k in ('ids', 'labels', 'groups') if getattr(part, k) is not None}
-    write_json(folder/'store.json', read_json(folder/'store.json') | dict(made_from=made))
-    with atomic(folder/'rows.npz') as part: np.savez(part, classes=np.array(splits.train.classes), **columns)
+    columns = {k: [getattr(part, k) for part in splits] for k in ('labels', 'ids', 'groups')}
+    columns = {k: np.concatenate(parts) for k, parts in columns.items() if parts[0] is not None}
+    for k, column in columns.items():
+        with atomic(folder/f'{k}.npy') as part: np.save(part, column)
+    write_json(folder/'store.json', read_json(folder/'store.json') | dict(made_from=made, classes=splits.train.classes, splits={s: len(part) for s, part in splits.items()},
+                                                                          columns={k: array_sha256(column) for k, column in columns.items()}))
     return open_store(folder, size)
+
+# %% ../nbs/13_store.ipynb #df003de6
+def _checked_before(cls, **fields):
+    "An `ImageSet` or `Splits` of parts that passed its checks once."
+    made = object.__new__(cls)
+    for name, value in fields.items(): object.__setattr__(made, name, value)   # the only way in: the class is frozen
+    return made
+
+def _state(folder): # what `store.json` says of a complete store
+    state = read_json(folder/'store.json') if is_store(folder) else {}
+    if 'made_from' not in state: raise CufitError(f'{folder} is not a complete store: {min(len(_hashes(folder))*CHUNK, state.get("images", 0))} of {state.get("images", "?")} images are in it. Build it with build_store, or train with --store; what is there is kept.')
+    return state
 
 def open_store(folder, # of the store
                size:int=None, # pixels a side that are wanted; whatever it has unless given
               )->Splits: # on mapped images
-    "The splits of a complete store; no image is read."
+    "The splits of a complete store; neither images nor labels and ids are read."
     folder = Path(folder)
-    state = read_json(folder/'store.json') if is_store(folder) else {}
-    if not (folder/'rows.npz').is_file(): raise CufitError(f'{folder} is not a complete store: {len(state.get("chunks", []))*CHUNK} of {state.get("images", "?")} images are in it. Build it with build_store, or train with --store; what is there is kept.')
+    state = _state(folder)
     if size not in (None, state['size']): raise CufitError(f'{folder} holds images of {state["size"]} pixels, but {size} are wanted. Build another store, or ask for {state["size"]}.')
-    rows,images = np.load(folder/'rows.npz'),np.load(folder/'images.npy', mmap_mode='r')
-    cuts = np.cumsum([len(rows[f'{s}_labels']) for s in SPLITS])
-    if cuts[-1] != len(images): raise CufitError(f'{folder}: images.npy holds {len(images)} images, rows.npz {cuts[-1]}. Remove the folder and build it again.')
-    return Splits(**{s: ImageSet(part, rows[f'{s}_labels'], rows[f'{s}_ids'], tuple(map(str, rows['classes'])), rows.get(f'{s}_groups'))
-                     for s, part in zip(SPLITS, np.split(images, cuts[:-1]))})
+    images,columns = np.load(folder/'images.npy', mmap_mode='r'),{k: np.asarray(np.load(folder/f'{k}.npy', mmap_mode='r')) for k in state['columns']}
+    found = {k: len(v) for k, v in dict(images=images, **columns).items()}
+    if set(found.values()) != {sum(state['splits'].values())}: raise CufitError(f'{folder} should hold {sum(state["splits"].values())} rows, but its files have {found}. Remove the folder and build it again.')
+    parts,stop = {},0
+    for name, n in state['splits'].items():
+        rows,stop = slice(stop, stop+n),stop+n
+        parts[name] = _checked_before(ImageSet, images=images[rows], classes=tuple(state['classes']), **dict(groups=None) | {k: v[rows] for k, v in columns.items()})
+    return _checked_before(Splits, **parts)
 
 def check_store(folder, # of a store
                ):
-    "Read every image and compare the hashes; raise if one differs from what was written."
-    state,images = read_json(Path(folder)/'store.json'),np.load(Path(folder)/'images.npy', mmap_mode='r')
-    for i, sha in enumerate(progress(state['chunks'], f'checking {folder}', unit='chunk')):
+    "Read everything and compare the hashes; raise if something differs from what was written."
+    folder = Path(folder)
+    state,images,noted = _state(folder),np.load(folder/'images.npy', mmap_mode='r'),_hashes(folder)
+    if len(noted) != -(-len(images)//CHUNK): raise CufitError(f'{folder}: chunks.txt holds {len(noted)} hashes for {len(images)} images; expected one for every {CHUNK}. Remove the folder and build it again.')
+    for i, sha in enumerate(progress(noted, f'checking {folder}', unit='chunk')):
         if array_sha256(images[i*CHUNK:(i+1)*CHUNK]) != sha: raise CufitError(f'{folder}: images {i*CHUNK} to {min((i+1)*CHUNK, len(images))-1} are not what was written. Remove the folder and build it again.')
+    for k, sha in state['columns'].items():
+        if array_sha256(np.load(folder/f'{k}.npy')) != sha: raise CufitError(f'{folder}: the {k} are not what was written. Remove the folder and build it again.')
