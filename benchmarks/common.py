@@ -73,12 +73,20 @@ def record(name, rows, keys):
     return path
 
 
-def table(name, columns):
-    "The results as a Markdown table of the named columns."
+def table(name, columns, by=()):
+    "The results as Markdown: a table of the named columns for each set of values of `by`; what is the same in all its rows stands above it."
     if not (RESULTS/f"{name}.csv").is_file(): return print("No figure has been recorded yet.")
-    rows = list(csv.DictReader((RESULTS/f"{name}.csv").open()))
-    print(f"| {' | '.join(columns.values())} |\n|{' --- |'*len(columns)}")
-    for r in rows: print(f"| {' | '.join(r.get(c) or '-' for c in columns)} |")
+    rows = [{c: f"`{v}`" if "--" in v else v for c, v in r.items()} for r in csv.DictReader((RESULTS/f"{name}.csv").open())]   # two hyphens become a dash on a page
+    for values in dict.fromkeys(tuple(r[b] for b in by) for r in rows):
+        part = [r for r in rows if tuple(r[b] for b in by) == values]
+        found = {c: {r.get(c) or "-" for r in part} for c in columns if c not in by}
+        same = [c for i, c in enumerate(found) if len(found[c]) == 1 and len(part) > 1 and i]
+        facts = [f"{columns[c]} {next(iter(found[c]))}" for c in same if found[c] != {"-"}]
+        if by or facts: print((f"**{', '.join(values)}**" + ": "*bool(facts) if by else "") + ", ".join(facts) + "\n")
+        kept = [c for c in found if c not in same]
+        print(f"| {' | '.join(columns[c] for c in kept)} |\n|{' --- |'*len(kept)}")
+        for r in part: print(f"| {' | '.join(r.get(c) or '-' for c in kept)} |")
+        print()
 
 
 class ProcessorTime(argparse.Action):

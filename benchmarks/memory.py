@@ -38,7 +38,7 @@ def main():
     p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--batch-size", type=int, default=20)
     p.add_argument("--rejected", type=float, nargs="+", default=[0., 0.4, 0.6])
     args = p.parse_args()
-    if args.table: return table("memory", COLUMNS)
+    if args.table: return table("memory", COLUMNS, by=("backbone",))
     if args.threads: torch.set_num_threads(args.threads)
     vit = load_backbone(args.backbone, "random", None if args.backbone == "pocket_vit" else args.img_size, device=args.device)
     n, x = args.batch_size, torch.randn(args.batch_size, 3, vit.img_size, vit.img_size, generator=generator(0, "images")).to(vit.device)

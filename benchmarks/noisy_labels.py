@@ -62,7 +62,7 @@ def table():
         part = part.iloc[part.method.map(["linear", "rein", "cufit"].index).argsort(kind="stable")]
         first = part.iloc[0]
         print(f"\n### {name}\n\n{first.data}, {first.backbone}, {first.n_train} training images, {100*first.noise:.0f} % symmetric noise, {first.epochs} epochs, tested on {first.n_test}; {first.machine}, {first.date}.\n\n```\n{chr(10).join(dict.fromkeys(part.command))}\n```\n")
-        print("| method | seeds | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
+        print("| method | seed | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
         for method, g in part.groupby("method", sort=False):
             watched = f"{100*g.watched_test_best.mean():.1f}, {100*g.watched_test_last.mean():.1f}" if g.watched_test_best.notna().all() else "-"
             print(f"| {method} | {', '.join(map(str, g.seed))} | {cell(g.accuracy)} | {cell(g.balanced_accuracy)} | {cell(g.label_precision)} | {cell(g.label_recall)} | {watched} | {g.minutes.median():.1f} |")

@@ -42,7 +42,7 @@ def epochs(args):
 
 def main():
     args = parser(__doc__, repeats=3).parse_args()
-    if args.table: return table("scale", COLUMNS)
+    if args.table: return table("scale", COLUMNS, by=("what",))
     if args.threads: torch.set_num_threads(args.threads)
     for what, backbone, size, rejected, batch, variant in CASES:
         vit = load_backbone(backbone, "random", size, device=args.device)

@@ -112,7 +112,7 @@ def main():
     p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--batch-size", type=int, default=20)
     p.add_argument("--rejected", type=float, nargs="+", default=[0.4, 0.6]); p.add_argument("--switches", nargs="*", choices=list(SWITCHES), help="the exact step with these switches, instead; all of them unless named")
     args = p.parse_args()
-    if args.table: return table("step", COLUMNS)
+    if args.table: return table("step", COLUMNS, by=("backbone", "machine"))
     if args.threads: torch.set_num_threads(args.threads)
     vit = load_backbone(args.backbone, "random", None if args.backbone == "pocket_vit" else args.img_size, device=args.device)
     x = torch.randn(args.batch_size, 3, vit.img_size, vit.img_size, generator=generator(0, "images")).to(vit.device)

@@ -40,7 +40,7 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
           batch_size:Annotated[int, option('images in a step')]=32,
           lr:Annotated[float, option('learning rate at the start')]=1e-3,
           weight_decay:Annotated[float, option('L2')]=1e-5,
-          precision:Annotated[str, option('float32, tf32 or bfloat16')]='float32',
+          precision:Annotated[str, option('float32, tf32, bfloat16 or float16')]='float32',
           compile:Annotated[bool, option('run the backbone through torch.compile')]=False,
           seed:Annotated[int, option('seed of weights, shuffling and augmentation')]=0,
           views:Annotated[int, option('linear, cufit: the linear head learns from this many cached views instead of a pass per epoch')]=0,
@@ -86,7 +86,7 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
 def demo(out:Annotated[Path, option('folder to write; a new one is numbered if it exists')]=Path('runs/demo'),
          seed:Annotated[int, option('seed of cells, noise and training')]=0,
          epochs:Annotated[Number, option('fewer for a quick look; the table then shows less')]=None):
-    "Linear probe, one adapter and CUFIT on drawn blood cells with 40 % wrong labels; nothing is downloaded."
+    "Linear probe, one adapter and CUFIT on drawn blood cells at a nominal 40 % of wrong labels; nothing is downloaded."
     from cufit.experiment import demo_run
     from cufit.report import metrics_table
     folder,runs = demo_run(out, seed, say=lambda line: print(line, flush=True), **({'epochs': epochs} if epochs else {}))

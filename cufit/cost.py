@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .core import autocast, matrix_precision, team
+from .core import autocast, loss_scaler, matrix_precision, team
 from .data import ImageSet
 from .learner import Batch, Method, TrainConfig, make_optimizer, train_step
 
@@ -43,12 +43,12 @@ def trial(method:Method, # not changed
     tried = copy.copy(method)
     tried.modules = copy.deepcopy(method.modules)
     if k := method.options.get('views', 0): tried.views = torch.zeros(k, len(train), method.vit.dim, device=method.vit.device)
-    opt,best = make_optimizer(tried, config),float('inf')
+    opt,scaler,best = make_optimizer(tried, config),loss_scaler(method.vit.device, config.precision),float('inf')
     weights = [*method.vit.model.parameters(), *tried.modules.parameters()]
     for size in (2, n, n):
         kept,start = KeptBytes(weights),time.perf_counter()
         batch = Batch(train, torch.arange(min(size, len(train))), method.vit, torch.Generator().manual_seed(0), config.flip)
-        with kept.hooks(): seen = train_step(tried, batch, opt, config.precision, after_loss=kept.next_graph)
+        with kept.hooks(): seen = train_step(tried, batch, opt, config.precision, after_loss=kept.next_graph, scaler=scaler)
         share = float(seen[method.predictor][1].float().mean())   # waits for the device
         if size == n: best = min(best, time.perf_counter()-start)
     return best,share,kept.peak

@@ -877,8 +877,9 @@ def pick_reader(source): # one of the readers
     if path.is_file() and path.suffix.lower() in by_suffix: return by_suffix[path.suffix.lower()]
     from medmnist import INFO
     if str(source) in INFO: return from_medmnist
+    flat = [name for name, info in INFO.items() if not name.endswith('3d') and info['task'] != 'multi-label, binary-class']   # `from_medmnist` refuses the others
     found = 'is a file of another kind' if path.exists() else 'is neither a file nor a folder here'
-    raise CufitError(f'{source} {found}. Accepted: a .zip with labels.csv, a .csv, an .npz, a folder by class or with labels.csv, the folder of HAM10000 or APTOS-2019, or a MedMNIST name: {", ".join(INFO)}.')
+    raise CufitError(f'{source} {found}. Accepted: a .zip with labels.csv, a .csv, an .npz, a folder by class or with labels.csv, the folder of HAM10000 or APTOS-2019, or a MedMNIST name: {", ".join(flat)}.')
 
 # %% ../nbs/02_data.ipynb #c8a9d2f5
 def load(source, # a path, or a MedMNIST name

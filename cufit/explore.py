@@ -28,7 +28,7 @@ from .learner import METHODS, TrainConfig
 from .metrics import accuracy, balanced_accuracy, label_precision, label_recall
 from .noise import KINDS, corrupt
 from .pictures import noise_means, noise_rate_figure
-from .plot import METHOD_COLORS, OKABE_ITO, curves, draw_images, draw_matrix, fewer_colors, figure_png, new_figure
+from .plot import METHOD_COLORS, OKABE_ITO, curves, draw_images, draw_matrix, fewer_colors, figure_png, new_figure, shorten
 
 # %% ../nbs/80_explore.ipynb #e673655d
 def picture_panel(view, # called with the controls' values; returns (figure, text as HTML)
@@ -138,8 +138,6 @@ def noise_numbers(record, # a `NoiseRecord`
                 clean=int(c[k].sum()), given=int(c[:, k].sum()), right=int(c[k, k]), label_precision=float(p[k]))
 
 # %% ../nbs/80_explore.ipynb #5496a33e
-def _first_word(name, most=13): return (name.split() or [''])[0][:most]
-
 def _samples(ax, image_set, record, k, seed, shown, columns):
     order = numpy_rng(seed, 'thumbnails').permutation(len(record))
     rows = order[record.given[order] == k][:shown]
@@ -147,7 +145,7 @@ def _samples(ax, image_set, record, k, seed, shown, columns):
     if not len(rows): ax.text(.5, .5, 'no sample has this label', ha='center', transform=ax.transAxes); return
     images = image_set.images[rows]
     step = max(1, images.shape[-1]//64)        # thumbnails need no more pixels than they are shown with
-    draw_images(ax, images[:, :, ::step, ::step], [_first_word(record.classes[y]) for y in record.clean[rows]], columns, record.flipped[rows], 3.9)
+    draw_images(ax, images[:, :, ::step, ::step], [record.classes[y] for y in record.clean[rows]], columns, record.flipped[rows], 3.4)
 
 # %% ../nbs/80_explore.ipynb #1aba8c78
 def noise_view(image_set, # an `ImageSet` with clean labels
@@ -161,10 +159,10 @@ def noise_view(image_set, # an `ImageSet` with clean labels
     k = class_number(image_set.classes, klass)
     _, record = corrupt(image_set, kind, rate, seed)
     fig = new_figure(7.4, 3.4, None)
-    _samples(fig.add_axes((.005, .02, .52, .88)), image_set, record, k, seed, shown, 4)
-    ax = fig.add_axes((.6, .12, .385, .76)); numbers = [str(i) for i in range(len(record.classes))]
-    draw_matrix(ax, record.realised, (numbers, numbers), 1, '.2f', size=max(5, min(10, 58/len(numbers))))
-    ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label, by number', ylabel='clean label, by number')
+    _samples(fig.add_axes((.005, .02, .455, .88)), image_set, record, k, seed, shown, 4)
+    ax = fig.add_axes((.645, .12, .345, .76)); numbers = [str(i) for i in range(len(record.classes))]
+    draw_matrix(ax, record.realised, ([f'{shorten(c, 14)} {i}' for i,c in zip(numbers, record.classes)], numbers), 1, '.2f', size=max(5, min(10, 58/len(numbers))))
+    ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label, by number', ylabel='')
     return fig, noise_numbers(record, k)
 
 # %% ../nbs/80_explore.ipynb #815e2814
@@ -483,7 +481,8 @@ def method_words(numbers:pd.DataFrame, # of `method_view`
     "The numbers as a table, shares in per cent."
     shares = numbers.drop(columns='at_epoch', errors='ignore').mul(100).round(1)
     if 'at_epoch' in numbers: shares.insert(1, 'at epoch', numbers.at_epoch.astype(int))
-    return '<p>Mean over the seeds, in per cent.</p>' + shares.rename_axis(index=None).to_html(border=0, na_rep='–')
+    said = ' <i>best</i> is the highest point of the mean curve.' if 'at_epoch' in numbers else ''
+    return f'<p>Mean over the seeds, in per cent; bars and shades go from the lowest to the highest.{said}</p>' + shares.rename_axis(index=None).to_html(border=0, na_rep='–')
 
 def method_explorer(runs, # from `recorded_runs`, or a folder for it
                    )->widgets.VBox:

@@ -53,7 +53,7 @@ def extract(vit:FrozenViT, # the frozen model
             gen:torch.Generator=None, # draws a random crop and flip of each image; centre crops unless given
             flip:bool=True, # with `gen`: random horizontal flip
             batch_size:int=None, # images at a time; found by `good_batch` unless given
-            precision:str='float32', # 'float32', 'tf32' or 'bfloat16'
+            precision:str='float32', # one of `PRECISIONS`
             desc:str='features', # of the progress bar
            )->torch.Tensor: # float32 [N, D] on the CPU
     "Class tokens before the final norm of every image; several processes share the images."

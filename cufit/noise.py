@@ -188,18 +188,18 @@ def _cell(v):
 
 def _matrix_table(caption, m, classes):
     head = ''.join(f'<th title="{html.escape(c)}" style="text-align:right;padding:1px 6px">{i}</th>' for i,c in enumerate(classes))
-    rows = ''.join(f'<tr><th style="text-align:left">{i} {html.escape(c[:12])}</th>{"".join(map(_cell, r))}</tr>' for i,(c,r) in enumerate(zip(classes, m)))
+    rows = ''.join(f'<tr><th style="text-align:left;white-space:nowrap">{i} {html.escape(c[:12])}</th>{"".join(map(_cell, r))}</tr>' for i,(c,r) in enumerate(zip(classes, m)))
     return f'<table style="display:inline-table;margin:0 1em 1em 0"><caption>{caption}, %</caption><tr><th title="row: clean, column: given">clean \\ given</th>{head}</tr>{rows}</table>'
 
 def _class_row(k, name, c, precision):
-    counts = ''.join(f'<td style="text-align:right">{v}</td>' for v in (c[k].sum(), c[:,k].sum(), c[k,k]))
+    counts = ''.join(f'<td style="text-align:right;padding:1px 6px">{v}</td>' for v in (c[k].sum(), c[:,k].sum(), c[k,k]))
     return f'<tr><th>{k}</th><td style="text-align:left">{html.escape(name)}</td>{counts}{_cell(precision)}</tr>'
 
 # %% ../nbs/04_noise.ipynb #428b2b5d
 def _class_table(r):
     rows = [_class_row(k, n, r.counts, p) for k,(n,p) in enumerate(zip(r.classes, r.label_precision()))]
-    head = '<tr><th></th><th style="text-align:left">class</th><th>clean</th><th>given</th><th>given and right</th><th>label precision, %</th></tr>'
-    return f'<table><caption>What each class is left with</caption>{head}{"".join(rows)}</table>'
+    head = '<tr><th></th><th style="text-align:left">class</th>' + ''.join(f'<th style="padding:1px 6px">{h}</th>' for h in ('clean', 'given', 'given and right', 'label precision, %')) + '</tr>'
+    return f'<table style="margin:0 0 1em 0"><caption>What each class is left with</caption>{head}{"".join(rows)}</table>'
 
 def _record_html(r):
     head = f'<p><b>Noise, {html.escape(r.kind)}</b> (seed {r.seed}): {100*r.rate:.1f} % nominal, <b>{100*r.realised_rate:.1f} % realised</b>, {r.flipped.sum()} of {len(r)} labels changed.</p>'

@@ -17,7 +17,7 @@ from torch import nn
 
 from .core import CufitError, team
 from .features import cached_features
-from .learner import History, Method, TrainConfig
+from .learner import History, Method, TrainConfig, finite
 from .metrics import accuracy
 
 # %% ../nbs/09_probe.ipynb #83f59aef
@@ -44,7 +44,7 @@ class FeatureMethod(Method):
 @patch
 def features(self:FeatureMethod,
              data, # an `ImageSet`; its very array of images is remembered, so that no other can take its place
-             precision='float32', # 'float32', 'tf32' or 'bfloat16'
+             precision='float32', # one of `PRECISIONS`
             )->torch.Tensor: # float32 [N, D]
     "Class tokens after the final norm, of centre crops."
     for images, kind, found in self.seen:
@@ -57,7 +57,7 @@ def features(self:FeatureMethod,
 def evaluate(self:FeatureMethod, data, names=None, batch_size=128, precision='float32'):
     "Logits of every module for every image; see `Method.evaluate`."
     f = self.features(data, precision).to(self.vit.device)
-    return {n: self.modules[n](f).float().cpu() for n in names or self.modules}
+    return finite({n: self.modules[n](f).float().cpu() for n in names or self.modules}, precision)
 
 # %% ../nbs/09_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):

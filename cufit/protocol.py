@@ -28,10 +28,11 @@ PUBLISHED = pd.DataFrame(
 PROTOCOL = dict(backbone=DINO, img_size=224, epochs=100, keep_last=10)
 RATES = (0.1, 0.2, 0.4, 0.6)
 
-def native_precision(device='auto')->str: # 'float32' or 'bfloat16'
-    "bfloat16 on GPUs that compute in it, float32 elsewhere: the T4 of Colab's free tier only imitates it."
+def native_precision(device='auto')->str: # 'float32', 'bfloat16' or 'float16'
+    "The half precision that a GPU has tensor cores for: bfloat16, or float16 on older ones such as the T4 of Colab's free tier; float32 elsewhere."
     device = pick_device(device)
-    return 'bfloat16' if device.type == 'cuda' and torch.cuda.is_bf16_supported(including_emulation=False) else 'float32'
+    if device.type != 'cuda' or torch.cuda.get_device_capability(device) < (7, 0): return 'float32'
+    return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 def jobs(sources:dict, # name -> what `load` reads
          rates=RATES, # of symmetric noise
@@ -83,17 +84,17 @@ SCORES = ('accuracy', 'balanced_accuracy', 'accuracy_last_epochs', 'label_precis
 
 def run_jobs(runs:dict, # from `jobs`
              out, # folder for all of them
-             epochs:int=None, # for every run; those of its settings unless given
+             epochs:int=None, # for every run, of which no more than the last tenth is averaged; as its settings say unless given
              say=print, # is called with a line per run
             )->pd.DataFrame: # one row per run
     "Train what is not trained yet; the table of all."
     rows = []
     for name,settings in runs.items():
-        folder,settings = Path(out)/name,settings | (dict(epochs=epochs) if epochs else {})
+        folder,settings = Path(out)/name,settings | (dict(epochs=epochs, keep_last=min(settings.get('keep_last', 0), max(1, epochs//10))) if epochs else {})
         if not (folder/'metrics.json').is_file():
             vit,splits = _shared(settings)
             train_run(folder, resume=(folder/'resume.safetensors').is_file(), say=lambda line: None, vit=vit, splits=splits, **settings)
         found = read_json(folder/'metrics.json')
-        say(f'{name}: {100*found["accuracy"]:.1f} % in {found["seconds"]/60:.1f} minutes')
+        say(f'{name}: {100*found["accuracy"]:.1f} % in {found["seconds"]:.0f} s')
         rows.append(dict(data=name.split('-')[0], method=settings['method'], noise=settings['noise'], seed=settings['seed'], epochs=found['epochs']) | {k: found.get(k) for k in SCORES})
     return pd.DataFrame(rows)

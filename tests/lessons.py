@@ -1,9 +1,24 @@
-"Which notebooks are lessons, and which show widgets."
+"Which notebooks are lessons, which show widgets, and what their exercises are answered with."
 import re
 from pathlib import Path
+
+import nbformat
 
 ROOT = Path(__file__).parents[1]
 TEXTS = {p.stem: p.read_text() for p in sorted((ROOT/"nbs").glob("*.ipynb"))}
 LESSONS = [n for n, text in TEXTS.items() if re.search(r"Lesson \d+ of", text)]
 WITH_WIDGETS = [n for n, text in TEXTS.items() if "application/vnd.jupyter.widget-view+json" in text]
 TRIED = sorted({*LESSONS, *WITH_WIDGETS})   # a reader runs these by hand
+SOLUTION = re.compile(r"<details><summary>(?:A s|S)olution</summary>(.*?)</details>", re.S)
+
+
+def solutions(text):
+    "The cells of each folded solution in the text of a cell."
+    return [re.findall(r"```python\n(.*?)```", found, re.S) for found in SOLUTION.findall(text)]
+
+
+def with_solutions(nb):
+    "The notebook with the code of each folded solution in cells behind it, as a reader would paste it."
+    cells = [[c, *(nbformat.v4.new_code_cell(code.strip()) for found in solutions(c.source) for code in found)] if c.cell_type == "markdown" else [c] for c in nb.cells]
+    nb.cells = sum(cells, [])
+    return nb

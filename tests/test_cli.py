@@ -103,7 +103,7 @@ def test_a_finished_run_is_not_overwritten(run):
 @pytest.mark.parametrize("args, words", [
     (["--method", "cufti"], ["cufti", "'cufit'"]), (["--noise-kind", "symetric"], ["symmetric"]), (["--noise", "1.4"], ["1.4"]),
     (["--data", "no/such/folder"], ["no/such/folder"]), (["--backbone", "vit_smal"], ["no model"]), (["--epochs", "0"], ["at least 1"]),
-    (["--method", "rein", "--views", "2"], ["linear"]), (["--precision", "float16"], ["bfloat16"])])
+    (["--method", "rein", "--views", "2"], ["linear"]), (["--precision", "float8"], ["bfloat16"])])
 def test_wrong_values_are_answered_with_a_sentence(tmp_path, capsys, monkeypatch, args, words):
     code, said = inside(capsys, monkeypatch, "train", *args, "--out", tmp_path/"run")
     said = said[said.rindex("cufit: "):]   # what came before are progress bars

@@ -8,9 +8,9 @@ import torch
 
 from cufit.backbone import load_backbone, weights_sha256
 from cufit.cells import cells
-from cufit.core import CufitError
+from cufit.core import CufitError, load_tensors, save_tensors
 from cufit.experiment import RunConfig, add_noise, load_splits, train_run
-from cufit.learner import METHODS, Batch, load_method, train_config
+from cufit.learner import METHODS, Batch, load_method, make_optimizer, train_config, train_step
 from cufit.noise import corrupt
 import cufit.adapters, cufit.curriculum, cufit.probe  # noqa: E401, F401  they register their methods
 
@@ -128,12 +128,46 @@ def test_run_resumes_to_the_same_metrics(tmp_path, monkeypatch):
     assert np.array_equal(np.load(tmp_path/"whole"/"selection.npz")["trained"], np.load(tmp_path/"cut"/"selection.npz")["trained"])
 
 
-def test_half_precision_stays_close(vit, sets):
-    "bfloat16 changes probabilities a little and the weights' type not at all."
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_stays_close(vit, sets, precision):
+    "It changes probabilities a little and the weights' type not at all."
     full, half = (METHODS["cufit"](vit, sets[0].classes) for _ in range(2))
-    full.fit(*sets[:2], replace(CONFIG, epochs=1, lr=1e-4)); half.fit(*sets[:2], replace(CONFIG, epochs=1, lr=1e-4, precision="bfloat16"))
+    full.fit(*sets[:2], replace(CONFIG, epochs=1, lr=1e-4)); half.fit(*sets[:2], replace(CONFIG, epochs=1, lr=1e-4, precision=precision))
     gap = np.abs(full.predict_proba(sets[2])-half.predict_proba(sets[2])).max()
     assert 0 < gap < 0.05 and all(p.dtype == torch.float32 for p in half.modules.parameters())
+
+
+def test_float16_skips_a_step_that_overflows(vit, sets):
+    "Nothing is updated, the scale falls, and the same step with the lower scale goes through; without a scaler it is refused."
+    m = METHODS["cufit"](vit, sets[0].classes)
+    opt, scaler = make_optimizer(m, CONFIG), torch.amp.GradScaler("cpu", init_scale=2.**40)
+    step = lambda **kwargs: train_step(m, Batch(sets[0], torch.arange(16), vit, torch.Generator().manual_seed(0)), opt, "float16", **kwargs)
+    before = {k: v.clone() for k, v in m.modules.state_dict().items()}
+    step(scaler=scaler)
+    assert scaler.get_scale() == 2.**39 and all(torch.equal(v, before[k]) for k, v in m.modules.state_dict().items())
+    scaler.update(4096.)
+    step(scaler=scaler)
+    assert not torch.equal(m.modules["lam"].head.weight, before["lam.head.weight"])
+    with pytest.raises(CufitError, match="loss scaler"): step()
+
+
+def test_float16_run_resumes_with_its_scale(vit, sets, tmp_path):
+    config = replace(CONFIG, epochs=2, precision="float16", checkpoint_seconds=0)
+    def fitted(folder, resume=False):
+        m = METHODS["linear"](vit, sets[0].classes)
+        m.fit(*sets[:2], config, folder=folder, resume=resume)
+        return load_tensors(folder/"resume.safetensors")
+    tensors, head = fitted(tmp_path)
+    assert head["scaler"]["scale"] == 4096 and head["scaler"]["_growth_tracker"] == 2*-(-len(sets[0])//config.batch_size)
+    head["scaler"] |= {"scale": 64., "_growth_tracker": 3}   # as if it had overflowed
+    save_tensors(tmp_path/"resume.safetensors", tensors, **head | dict(epoch=1))
+    assert fitted(tmp_path, resume=True)[1]["scaler"]["scale"] == 64
+
+
+def test_logits_that_are_not_finite_are_refused(vit, sets):
+    m = METHODS["linear"](vit, sets[0].classes)
+    with torch.no_grad(): next(m.modules.parameters()).fill_(float("inf"))
+    with pytest.raises(CufitError, match="not finite"): m.predict(sets[2])
 
 
 def test_hub_without_network_says_what_to_do(monkeypatch):

@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from lessons import LESSONS, solutions
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
@@ -39,3 +40,9 @@ def test_the_address_stands_in_the_settings_alone(tool):
     sources = [p for pattern in ("*", "tools/*", "tests/*", "benchmarks/*", "cufit/*.py") for p in ROOT.glob(pattern) if p.is_file() and p.suffix in ("", ".py", ".md", ".txt", ".toml", ".in")]
     assert len(sources) > 20
     assert not [str(p) for p in sources if str(p.relative_to(ROOT)) not in made and old in p.read_text()]
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_lesson_has_three_exercises_with_code(name):
+    found = [s for c in cells(ROOT/"nbs"/f"{name}.ipynb") if c["cell_type"] == "markdown" for s in solutions("".join(c["source"]))]
+    assert len(found) == 3 and all(found), "each of them is run in test_lab"

@@ -255,7 +255,7 @@ def frames():
 
 def gallery(stills, where):
     "All widgets on one page, as frames that move."
-    parts = ["# Gallery of widgets", "", "Each widget of the lessons as pictures made beforehand: move the slider, or press Play. In JupyterLab, Notebook, VS Code and Colab the widget itself answers, to more controls than one. "
+    parts = ["# Gallery of widgets", "", "Each widget of the lessons as pictures made beforehand: move the slider, or press Play. In JupyterLab and Notebook the widget itself answers, to more controls than one; it is made for VS Code and Colab, too, where nobody has tried it yet. "
              f"[The notebook]({EXPLORE.name}) says how they are made, and how you make frames of your own runs.", ""]
     for view, (title, text, shown) in stills.items():
         widget = next(n for n in (f"{view.removesuffix('_view')}_{kind}" for kind in ("explorer", "player")) if n in where)
@@ -268,8 +268,8 @@ def still(output, text, stills):
     if WIDGET not in output.get("data", {}): return output
     made = re.findall(r"\b(\w+)_(?:explorer|player)\(", text)
     _, _, found = stills.get(f"{made[-1]}_view" if made else "", ("", "", ""))
-    note = 'Pictures made beforehand. In JupyterLab and Colab the widget itself answers, to all its controls; see the <a href="gallery.html">gallery of widgets</a>.'
-    if not found: note = 'A widget stands here in JupyterLab and Colab; see the <a href="gallery.html">gallery of widgets</a>.'
+    note = 'Pictures made beforehand. In Jupyter the widget itself answers, to all its controls; see the <a href="gallery.html">gallery of widgets</a>.'
+    if not found: note = 'In Jupyter a widget stands here; see the <a href="gallery.html">gallery of widgets</a>.'
     return dict(output_type="display_data", metadata={}, data={"text/html": f'{found}<p class="note">{note}</p>', "text/plain": "a widget"})
 
 

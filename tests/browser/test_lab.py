@@ -1,4 +1,4 @@
-"""The lessons in JupyterLab, as a reader has them: run all cells, move every control, see numbers and picture change.
+"""The lessons in JupyterLab, and those with widgets in Notebook 7, too, as a reader has them: run all cells and the solutions of the exercises, move every control, see numbers and picture change.
 
 At scale quick, to be bearable. The scale of the lessons, about twenty minutes on two cores:
     CUFIT_SCALE=pocket .venv/bin/python -m pytest tests/browser/test_lab.py
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lessons import ROOT, TRIED, WITH_WIDGETS
+from lessons import LESSONS, ROOT, TRIED, WITH_WIDGETS, with_solutions
 
 SCREENSHOTS = Path(__file__).parent/"screenshots"
 SETTINGS = {"notebook-extension/tracker": dict(windowingMode="none"),   # every cell is in the page, seen or not
@@ -40,9 +40,12 @@ def wait_until_it_answers(address, server, log):
 
 @pytest.fixture(scope="module")
 def lab_folder(tmp_path_factory):
-    "A copy of the notebooks and of the results they read."
+    "A copy of the notebooks, with the solutions of the exercises as cells, and of the results they read."
     folder = tmp_path_factory.mktemp("lab")/"work"
     for name in ("nbs", "benchmarks"): shutil.copytree(ROOT/name, folder/name)
+    for name in LESSONS:
+        path = folder/"nbs"/f"{name}.ipynb"
+        nbformat.write(with_solutions(nbformat.read(path, 4)), path)
     return folder
 
 
@@ -57,7 +60,7 @@ def lab(chromium, lab_folder):
     port, log = free_port(), folder/"log"
     with log.open("w") as out:
         server = subprocess.Popen([Path(sys.executable).parent/"jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
-                                   "--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={lab_folder}"], stdout=out, stderr=out, cwd=folder,
+                                   "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True", f"--ServerApp.root_dir={lab_folder}"], stdout=out, stderr=out, cwd=folder,
                                   env=os.environ | homes | dict(JUPYTERLAB_SETTINGS_DIR=str(folder/"settings"), CUFIT_SCALE=os.environ.get("CUFIT_SCALE", "quick")))
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}", server, log)
@@ -67,10 +70,10 @@ def lab(chromium, lab_folder):
 
 @pytest.fixture
 def notebook(lab, chromium):
-    "`notebook(name)`: the page of a notebook all of whose cells were run."
+    "`notebook(name)`: the page of a notebook all of whose cells were run, in JupyterLab or in Notebook 7."
     page = chromium.new_page(viewport=dict(width=1100, height=1000))
-    def opened(name):
-        page.goto(f"{lab}/lab/tree/nbs/{name}.ipynb?reset", timeout=60_000)   # without what was open before
+    def opened(name, place="lab/tree"):
+        page.goto(f"{lab}/{place}/nbs/{name}.ipynb?reset", timeout=60_000)   # without what was open before
         page.wait_for_function("window.jupyterapp?.shell.currentWidget?.context?.sessionContext.session?.kernel?.status == 'idle'", timeout=120_000)
         page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells').finally(() => window.ran = true)")
         page.wait_for_function("window.ran", timeout=1_800_000, polling=500)
@@ -101,8 +104,11 @@ def next_option(select):
 
 
 def next_step(handle):
-    at_end = handle.evaluate("e => +e.getAttribute('aria-valuenow') >= +e.getAttribute('aria-valuemax')")
-    handle.press("ArrowLeft" if at_end else "ArrowRight")
+    "With the mouse: in Notebook 7 the arrow keys belong to the notebook."
+    at_end = handle.evaluate("e => 2*e.getAttribute('aria-valuenow') > +e.getAttribute('aria-valuemin') + +e.getAttribute('aria-valuemax')")
+    track = handle.locator("xpath=ancestor::div[contains(@class, 'noUi-target')]")
+    box = track.bounding_box()
+    track.click(position=dict(x=box["width"]*(.2 if at_end else .8), y=box["height"]/2))
 
 
 def next_number(field): field.fill(str(int(field.input_value())+1)); field.press("Enter")
@@ -133,10 +139,10 @@ def move_everything(page, panel, name):
     return moved
 
 
-@pytest.mark.parametrize("name", TRIED)
-def test_a_notebook_runs_and_its_widgets_answer(notebook, name):
-    page = notebook(name)
-    keep_whole(page, name)
+@pytest.mark.parametrize("name, place", [(n, "lab/tree") for n in TRIED] + [(n, "notebooks") for n in WITH_WIDGETS])
+def test_a_notebook_runs_and_its_widgets_answer(notebook, name, place):
+    page, seen = notebook(name, place), name if place == "lab/tree" else f"{name}_notebook7"
+    keep_whole(page, seen)
     assert page.locator(RED_BOX).all_inner_texts() == []
     prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
     assert prompts and all(p.strip("[]:").isdigit() for p in prompts), prompts
@@ -144,9 +150,9 @@ def test_a_notebook_runs_and_its_widgets_answer(notebook, name):
     if name in WITH_WIDGETS: panels.first.wait_for()
     for i in range(panels.count()):
         panel = panels.nth(i); panel.scroll_into_view_if_needed()
-        keep(f"{name}_widget{i+1}_before", panel)
-        assert move_everything(page, panel, name) > 1
-        keep(f"{name}_widget{i+1}_after", panel)
+        keep(f"{seen}_widget{i+1}_before", panel)
+        assert move_everything(page, panel, seen) > 1
+        keep(f"{seen}_widget{i+1}_after", panel)
 
 
 def test_errors_and_red_boxes_would_be_seen(notebook, lab_folder):
