@@ -255,7 +255,7 @@ def frames():
 
 def gallery(stills, where):
     "All widgets on one page, as frames that move."
-    parts = ["# Gallery of widgets", "", "Each widget of the lessons as pictures made beforehand: move the slider, or press Play. In JupyterLab and Notebook the widget itself answers, to more controls than one; it is made for VS Code and Colab, too, where nobody has tried it yet. "
+    parts = ["# Gallery of widgets", "", "Each widget of the lessons as pictures made beforehand: move the slider, or press Play. In JupyterLab and Notebook the widget itself answers, to more controls than one; it is made for VS Code and Colab, too, but has not been opened there yet. "
              f"[The notebook]({EXPLORE.name}) says how they are made, and how you make frames of your own runs.", ""]
     for view, (title, text, shown) in stills.items():
         widget = next(n for n in (f"{view.removesuffix('_view')}_{kind}" for kind in ("explorer", "player")) if n in where)

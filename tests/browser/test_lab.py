@@ -111,7 +111,11 @@ def next_step(handle):
     track.click(position=dict(x=box["width"]*(.2 if at_end else .8), y=box["height"]/2))
 
 
-def next_number(field): field.fill(str(int(field.input_value())+1)); field.press("Enter")
+def next_number(field):
+    then = str(int(field.input_value())+1)
+    field.fill(""); field.press_sequentially(then); field.press("Enter")
+
+
 def next_button(group): group.locator("button:not(.mod-active)").first.click()
 def next_radio(group): group.locator("input:not(:checked)").first.click()
 
