@@ -21,8 +21,9 @@ from torchvision import datasets, transforms
 
 from cufit.backbone import load_backbone
 from cufit.core import generator
-from cufit.data import epoch_batches, from_folder
+from cufit.data import epoch_batches
 from cufit.learner import Batch
+from cufit.sources import from_folder
 from cufit.store import build_store, open_store
 
 COLUMNS = dict(what="what", images="images", rate="images a second (median)", ms="ms", over="times the DataLoader", low="lowest", high="highest", machine="machine", date="date")

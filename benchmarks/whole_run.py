@@ -18,8 +18,8 @@ from naive import NaiveCufit
 from cufit.backbone import load_backbone
 from cufit.core import matrix_precision
 from cufit.curriculum import Cufit
-from cufit.data import from_folder
 from cufit.learner import make_optimizer, train_config, train_epoch
+from cufit.sources import from_folder
 
 COLUMNS = dict(backbone="backbone", images="images", epochs="epochs", precision="precision", seconds="seconds, ours", yardstick="seconds, published loop", speedup="times as fast", machine="machine", date="date")
 

@@ -10,7 +10,7 @@ import http.client, json, shutil, urllib.parse, urllib.request, zipfile
 from pathlib import Path
 
 from .core import CufitError, atomic
-from .data import check_md5, copy_url, data_home
+from .sources import check_md5, copy_url, data_home
 
 # %% ../nbs/15_dataverse.ipynb #f9cb9d47
 HARVARD = 'https://dataverse.harvard.edu'

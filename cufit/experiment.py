@@ -21,13 +21,14 @@ from .backbone import load_backbone
 from .cells import cells
 from .core import CufitError, atomic, choose, numpy_rng, read_json, team, write_json
 from .curriculum import Cufit
-from .data import SPLITS, Splits, data_home, download, load, medmnist_file, stratified
+from .data import SPLITS, Splits, stratified
 from .dataverse import fetch_ham10000
 from .cost import estimate, peak_megabytes
 from .learner import METHODS, TrainConfig, load_method, train_config
 from .metrics import jsonable, label_precision, label_recall, scores
 from .noise import NoiseRecord, corrupt
 from .probe import Linear, Ridge, WeightedNeighbours
+from .sources import data_home, download, load, medmnist_file
 from .store import build_store, is_store, open_store
 
 # %% ../nbs/85_experiment.ipynb #e47e7e0d

@@ -1,4 +1,4 @@
-"Bad input, odd images, real archives and properties of `cufit.data` that have no place in the lesson."
+"Bad input, odd images, real archives and properties of `cufit.data` and `cufit.sources` that have no place in a notebook."
 import functools, hashlib, http.server, io, os, random, struct, threading, zipfile, zlib
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageFile
 
-from cufit import data
+from cufit import data, sources
 from cufit.core import generator, numpy_rng, raises
-from cufit.data import (ImageSet, Splits, aptos2019, center_crop, decode, download, epoch_batches, flip_crop, from_arrays, from_csv, from_folder,
-                        from_medmnist, from_zip, ham10000, load, quotas, read_image, resized, split_rows, stratified, to_rgb)
+from cufit.data import ImageSet, Splits, center_crop, decode, epoch_batches, flip_crop, quotas, read_image, split_rows, stratified, to_rgb
+from cufit.sources import aptos2019, download, from_arrays, from_csv, from_folder, from_medmnist, from_zip, ham10000, load, resized
 
 torch.set_num_threads(1)
 REAL = Path(os.environ.get('CUFIT_DATA') or Path(__file__).resolve().parents[1]/'../shared/data')
@@ -365,8 +365,8 @@ def test_a_group_that_straddles_given_folders(tmp_path):
     raises(lambda: from_folder(tmp_path, 8, group=r'(\w+)_\w.png'), 'Group', 'train', 'test', 'by class and group')
 
 def test_a_limit_decodes_no_more_than_it_needs(folder, monkeypatch):
-    calls, read = [], data.file_bytes
-    monkeypatch.setattr(data, 'file_bytes', lambda p: calls.append(p) or read(p))
+    calls, read = [], sources.file_bytes
+    monkeypatch.setattr(sources, 'file_bytes', lambda p: calls.append(p) or read(p))
     s = from_folder(folder, 8, limit=8)
     whole = from_folder(folder, 8)
     assert [len(x) for x in s] == [8, 2, len(whole.test)]
@@ -445,7 +445,7 @@ def test_bad_tables(tmp_path, table, row, changes, words):
     raises(lambda: from_csv(csv, 8), *words, *([] if 'Group' in words[0] else ['t.csv'] if len(words) > 1 else []))
 
 def test_the_listing_is_checked_before_anything_is_decoded(tmp_path, table, monkeypatch):
-    monkeypatch.setattr(data, 'file_bytes', lambda p: pytest.fail(f'{p} was read'))
+    monkeypatch.setattr(sources, 'file_bytes', lambda p: pytest.fail(f'{p} was read'))
     for changes, word in ((dict(patient='p9'), 'Group p9'), (dict(label=''), 'label'), (dict(file='gone'), 'gone'), (dict(split='x'), "'x'")):
         raises(lambda: from_csv(write_csv(tmp_path/'t.csv', **changed(table, 4, **changes)), 8), word)
     raises(lambda: from_csv(write_csv(tmp_path/'t.csv', **table), 8, classes=('df', 'mel', 'nv', 'x')), "'x'")
@@ -560,7 +560,7 @@ def test_ham10000_layouts(tmp_path, layout):
                    dx=[('nv', 'mel', 'df')[i//2 % 3] for i in range(60)], dx_type=['histo']*60, age=['']*60)
     write_csv(tmp_path/'HAM10000_metadata.csv', **columns)
     s = load(tmp_path, 8)
-    assert sum(map(len, s)) == 60 and s.train.classes == ('df', 'mel', 'nv') and data.pick_reader(tmp_path) is ham10000
+    assert sum(map(len, s)) == 60 and s.train.classes == ('df', 'mel', 'nv') and sources.pick_reader(tmp_path) is ham10000
     for x in s:
         n = np.array([int(i[5:]) for i in x.ids])
         assert (abs(x.images[:, 0, 0, 0] - n) < 5).all() and x.groups.tolist() == [f'HAM_{i//2}' for i in n]
@@ -570,7 +570,7 @@ def test_aptos2019_layout(tmp_path):
     for i in range(50): save(tmp_path/'train_images'/f'{i:012x}.png', i)
     write_csv(tmp_path/'train.csv', id_code=[f'{i:012x}' for i in range(50)], diagnosis=[i % 5 for i in range(50)])
     s = load(tmp_path, 8)
-    assert s.train.classes == data.APTOS_CLASSES and s.table().loc['all'].tolist() == [35, 5, 10]
+    assert s.train.classes == sources.APTOS_CLASSES and s.table().loc['all'].tolist() == [35, 5, 10]
     assert all((x.labels == x.images[:, 0, 0, 0] % 5).all() for x in s)
     raises(lambda: ham10000(tmp_path, 8), 'HAM10000_metadata.csv')
     (tmp_path/'train_images'/f'{3:012x}.png').unlink()
