@@ -16,7 +16,7 @@ from feed import loader_of, write_images
 from naive import NaiveCufit
 
 from cufit.backbone import load_backbone
-from cufit.core import matrix_precision
+from cufit.core import loss_scaler, matrix_precision
 from cufit.curriculum import Cufit
 from cufit.learner import make_optimizer, train_config, train_epoch
 from cufit.sources import from_folder
@@ -44,7 +44,8 @@ def main():
         def cufit():
             train = from_folder(folder, round(vit.img_size*8/7)).train
             method = Cufit(vit, train.classes); opt = make_optimizer(method, config)
-            for epoch in range(args.epochs): train_epoch(method, train, config, epoch, opt)
+            scaler = loss_scaler(vit.device, args.precision)
+            for epoch in range(args.epochs): train_epoch(method, train, config, epoch, opt, scaler=scaler)
         for _ in range(args.repeats):
             for f, times in ((cufit, ours), (published, theirs)):
                 wait(vit.device); start = time.perf_counter(); f(); wait(vit.device); times.append(time.perf_counter()-start)

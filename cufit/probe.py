@@ -17,7 +17,7 @@ from torch import nn
 
 from .core import CufitError, team
 from .features import cached_features
-from .learner import History, Method, TrainConfig, finite
+from .learner import History, Method, TrainConfig, check_finite
 from .metrics import accuracy
 
 # %% ../nbs/09_probe.ipynb #83f59aef
@@ -57,7 +57,7 @@ def features(self:FeatureMethod,
 def evaluate(self:FeatureMethod, data, names=None, batch_size=128, precision='float32'):
     "Logits of every module for every image; see `Method.evaluate`."
     f = self.features(data, precision).to(self.vit.device)
-    return finite({n: self.modules[n](f).float().cpu() for n in names or self.modules}, precision)
+    return check_finite({n: self.modules[n](f).float().cpu() for n in names or self.modules}, precision)
 
 # %% ../nbs/09_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):
