@@ -461,7 +461,9 @@ def _epochs_view(runs, score, noise):
 def _give(control, options): # a choice stays where it can; of several methods all are chosen anew
     control.disabled = len(options) < 2
     if list(control.options) == list(options): return
-    kept, control.options = control.value, options
+    kept = control.value
+    if isinstance(control, widgets.SelectMultiple): control.value = ()   # or the front end looks for chosen lines that are gone
+    control.options = options
     values = [o[1] if isinstance(o, tuple) else o for o in options]
     control.value = tuple(values) if isinstance(control, widgets.SelectMultiple) else kept if kept in values else values[0]
 
