@@ -159,7 +159,7 @@ def noise_view(image_set, # an `ImageSet` with clean labels
     k = class_number(image_set.classes, klass)
     _, record = corrupt(image_set, kind, rate, seed)
     fig = new_figure(7.4, 3.4, None)
-    _samples(fig.add_axes((.005, .02, .435, .88)), image_set, record, k, seed, shown, 4)
+    _samples(fig.add_axes((.005, .02, .435, .88)), image_set, record, k, seed, shown, 3)
     ax = fig.add_axes((.645, .12, .345, .76)); numbers = [str(i) for i in range(len(record.classes))]
     draw_matrix(ax, record.realised, ([f'{shorten(c, 14)} {i}' for i,c in zip(numbers, record.classes)], numbers), 1, '.2f', size=max(5, min(10, 58/len(numbers))))
     ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label, by number', ylabel='')

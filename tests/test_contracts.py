@@ -176,3 +176,14 @@ def test_hub_without_network_says_what_to_do(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(CufitError) as e: load_backbone("vit_small_patch14_dinov2.lvd142m")
     for word in ("hub", "weights=", "pocket_vit", "HF_HOME"): assert word in str(e.value)
+
+
+@pytest.mark.parametrize("capability, bfloat16, expected", [((6, 0), False, "float32"), ((7, 5), False, "float16"), ((8, 9), True, "bfloat16")])
+def test_precision_follows_the_tensor_cores(monkeypatch, capability, bfloat16, expected):
+    "A P100 has none, a T4 multiplies in float16 only, an L4 in bfloat16; without a GPU it is float32."
+    from cufit.protocol import native_precision
+    assert native_precision("cpu") == "float32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16 or including_emulation)
+    assert native_precision("cuda") == expected
