@@ -145,7 +145,7 @@ def _samples(ax, image_set, record, k, seed, shown, columns):
     if not len(rows): ax.text(.5, .5, 'no sample has this label', ha='center', transform=ax.transAxes); return
     images = image_set.images[rows]
     step = max(1, images.shape[-1]//64)        # thumbnails need no more pixels than they are shown with
-    draw_images(ax, images[:, :, ::step, ::step], [record.classes[y] for y in record.clean[rows]], columns, record.flipped[rows], 3.2)
+    draw_images(ax, images[:, :, ::step, ::step], [shorten(record.classes[y], 12) for y in record.clean[rows]], columns, record.flipped[rows], 3.85)   # one line each, so that names do not meet
 
 # %% ../nbs/80_explore.ipynb #1aba8c78
 def noise_view(image_set, # an `ImageSet` with clean labels
@@ -158,11 +158,11 @@ def noise_view(image_set, # an `ImageSet` with clean labels
     "What one class is left with under noise, beside the realised matrix."
     k = class_number(image_set.classes, klass)
     _, record = corrupt(image_set, kind, rate, seed)
-    fig = new_figure(7.4, 3.4, None)
-    _samples(fig.add_axes((.005, .02, .435, .88)), image_set, record, k, seed, shown, 3)
-    ax = fig.add_axes((.645, .12, .345, .76)); numbers = [str(i) for i in range(len(record.classes))]
-    draw_matrix(ax, record.realised, ([f'{shorten(c, 14)} {i}' for i,c in zip(numbers, record.classes)], numbers), 1, '.2f', size=max(5, min(10, 58/len(numbers))))
-    ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label, by number', ylabel='')
+    fig = new_figure(7.4, 3.8, None)
+    _samples(fig.add_axes((.005, .02, .52, .88)), image_set, record, k, seed, shown, 4)
+    ax = fig.add_axes((.655, .14, .335, .7)); numbers = [str(i) for i in range(len(record.classes))]
+    draw_matrix(ax, record.realised, ([f'{shorten(c, 12)} {i}' for i,c in zip(numbers, record.classes)], numbers), 1, '.2f', size=max(5, min(10, 58/len(numbers))))
+    ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label, by number', ylabel=''); ax.tick_params(axis='y', labelsize=8)
     return fig, noise_numbers(record, k)
 
 # %% ../nbs/80_explore.ipynb #815e2814
