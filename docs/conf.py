@@ -18,6 +18,7 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = [str(root/"docs"/"static"), str(root/"_site_src"/"static")]   # the second: notebooks as they are, to download
 html_css_files = ["site.css"]
+html_favicon = str(root/"docs"/"static"/"icon.svg")   # without one a browser asks for favicon.ico, and its console says that there is none
 html_context = dict(default_mode="auto")
 html_copy_source = False
 html_show_sourcelink = False
