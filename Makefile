@@ -4,11 +4,11 @@
 #   make docs    the site, in _docs/; fails on any warning
 #   make test    exported code in sync, notebooks clean, notebook tests, pytest; the site and the lessons in Chromium, where there is one
 #   make colab   the lessons on the versions that Colab ships, 6 GB (COLAB_PYTHON=/path/to/python3.13)
-#   make results run the notebooks again and keep their outputs (NB="nbs/04_noise.ipynb" for some of them)
+#   make results run the notebooks again and keep their outputs (NB="nbs/lessons/2_noise.ipynb" for some of them)
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 COLAB_PYTHON ?= python3.13
 BIN := .venv/bin
-NB ?= $(sort $(wildcard nbs/*.ipynb))
+NB ?=
 
 .PHONY: demo test colab lab docs results readme constraints
 

@@ -26,6 +26,7 @@ setup(
     extras_require={"dev": cfg["dev_requirements"].split(), "docs": cfg["docs_requirements"].split()},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
+        "cufit.sources": cfg["sources"].split(),
         "nbdev": ["cufit=cufit._modidx:d"],
     },
     classifiers=[

@@ -17,13 +17,14 @@ from common import facts, in_turns, machine, parser, ratio, record, table, wait
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as SklearnRidge
 
-from cufit.backbone import load_backbone
 from cufit.core import autocast, generator, matrix_precision
-from cufit.curriculum import Cufit
-from cufit.data import ImageSet
-from cufit.features import extract
-from cufit.learner import make_optimizer, train_config, train_epoch
-from cufit.probe import Linear, ridge_path
+from cufit.data.imageset import ImageSet
+from cufit.frozen.backbone import load_backbone
+from cufit.frozen.features import extract
+from cufit.methods.record import train_config
+from cufit.methods.loop import make_optimizer, train_epoch
+from cufit.methods.probe import Linear, ridge_path
+from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(what="what", setting="setting", seconds="seconds (median)", rate="images a second", yardstick="yardstick", over="times its time", low="lowest", high="highest", note="note", machine="machine", date="date")
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1., 10.)
@@ -112,7 +113,7 @@ def probes(args):
         one, mean = torch.nn.functional.one_hot(y, 8).double().numpy(), float(x.double().sub(x.double().mean(0)).square().sum()/x.shape[1])
         score["sklearn ridge"] = max(right(torch.from_numpy(SklearnRidge(alpha=s*mean).fit(x64, one).predict(test64))) for s in STRENGTHS)
     def all_threads():   # instead of one, which small steps take
-        with patch("cufit.learner.threads_for", lambda method: nullcontext()): ours(512)
+        with patch("cufit.methods.loop.threads_for", lambda method: nullcontext()): ours(512)
     more = {"batch 512, all threads": all_threads} if torch.get_num_threads() > 1 else {}
     seconds = in_turns(more | {"batch 512": lambda: ours(512), "batch 32": lambda: ours(32), "sklearn": sklearn, "ridge": ridge, "sklearn ridge": sklearn_ridge}, args.repeats)
     setting = "12,000 x 384, 8 classes, 40 % of labels drawn anew"

@@ -19,12 +19,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from cufit.backbone import load_backbone
 from cufit.core import generator
-from cufit.data import epoch_batches
-from cufit.learner import Batch
-from cufit.sources import from_folder
-from cufit.store import build_store, open_store
+from cufit.data.sampling import epoch_batches
+from cufit.data.sources import from_folder
+from cufit.data.store import build_store, open_store
+from cufit.frozen.backbone import load_backbone
+from cufit.methods.loop import Batch
 
 COLUMNS = dict(what="what", images="images", rate="images a second (median)", ms="ms", over="times the DataLoader", low="lowest", high="highest", machine="machine", date="date")
 

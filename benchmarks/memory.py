@@ -11,11 +11,12 @@ from common import facts, machine, parser, record, table
 from naive import NaiveCufit
 from step import K, Given, bend
 
-from cufit.adapters import AdapterTuning
-from cufit.backbone import load_backbone
 from cufit.core import generator
-from cufit.curriculum import Cufit
-from cufit.learner import make_optimizer, train_config, train_step
+from cufit.frozen.backbone import load_backbone
+from cufit.methods.record import train_config
+from cufit.methods.loop import make_optimizer, train_step
+from cufit.methods.adapters import AdapterTuning
+from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", batch_size="batch", megabytes="MB beyond the weights", of_naive="of the published loop", backbones_mb="backbones, MB", machine="machine", date="date")
 

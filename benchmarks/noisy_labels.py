@@ -1,6 +1,6 @@
 """Linear probe, one Rein adapter and CUFIT on real images with noisy labels.
 
-Each run is a run folder made by `cufit.experiment.train_run`; this script walks through methods and seeds on one
+Each run is a run folder made by `cufit.run.experiment.train_run`; this script walks through methods and seeds on one
 reading of the data and one backbone, and appends a row a run to `results/noisy_labels.csv` and its curves to
 `results/curves/`. `--table` prints the rows as the tables of `benchmarks/README.md`.
 
@@ -16,9 +16,10 @@ import pandas as pd
 import torch
 from common import RESULTS, machine, record
 
-from cufit.backbone import load_backbone
 from cufit.core import read_json
-from cufit.experiment import load_splits, split_settings, train_run
+from cufit.frozen.backbone import load_backbone
+from cufit.run.settings import load_splits, split_settings
+from cufit.run.experiment import train_run
 
 
 def accuracy_by_epoch(run):

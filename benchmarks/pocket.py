@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from common import RESULTS, machine, record
 
-from cufit.experiment import lesson_setup
 from cufit.metrics import accuracy, balanced_accuracy, label_precision, label_recall
-from cufit.report import curve_table
+from cufit.run.report import curve_table
+from cufit.run.lesson import lesson_setup
 
 
 def one(name, method, seed, noise, settings, ends=False):

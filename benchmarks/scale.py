@@ -12,11 +12,12 @@ from common import facts, in_turns, machine, parser, record, table
 from features import images
 from step import check_same, measure
 
-from cufit.adapters import ADAPTERS, AdapterTuning, Rein
-from cufit.backbone import load_backbone
 from cufit.core import generator, matrix_precision
-from cufit.curriculum import Cufit
-from cufit.learner import make_optimizer, train_config, train_epoch
+from cufit.frozen.backbone import load_backbone
+from cufit.methods.record import train_config
+from cufit.methods.loop import make_optimizer, train_epoch
+from cufit.methods.adapters import ADAPTERS, AdapterTuning, Rein
+from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(what="what changes", variant="step", images="images", learned="tokens of the adapter", backbone="backbone", img_size="px", tokens="tokens", rejected="rejected", batch_size="batch", gflop="GFLOP per image, by formula", per_image="ms per image", gflops="GFLOP/s", speedup="times as fast as the published loop", machine="machine", date="date")
 TINY = "deit_tiny_patch16_224"

@@ -15,7 +15,7 @@ def main():
     args = parser(__doc__).parse_args()
     if args.table: return table("start", COLUMNS)
     python = lambda code: [sys.executable, "-c", code]
-    commands = {"import torch, timm": python("import torch, timm"), "import cufit": python("import cufit"), "import cufit.experiment": python("import cufit.experiment"),
+    commands = {"import torch, timm": python("import torch, timm"), "import cufit": python("import cufit"), "import cufit.run.experiment": python("import cufit.run.experiment"),
                 "cufit --help": [str(Path(sys.executable).parent/"cufit"), "--help"]}
     run = lambda c: subprocess.run(c, check=True, stdout=subprocess.DEVNULL)
     seconds = in_turns({n: (lambda c=c: run(c)) for n, c in commands.items()}, args.repeats)

@@ -15,11 +15,12 @@ import torch
 from common import clock, facts, in_turns, machine, parser, ratio, record, table, wait
 from naive import NaiveCufit
 
-from cufit.adapters import AdapterTuning
-from cufit.backbone import load_backbone
 from cufit.core import generator, matrix_precision
-from cufit.curriculum import Cufit
-from cufit.learner import make_optimizer, train_config, train_step
+from cufit.frozen.backbone import load_backbone
+from cufit.methods.record import train_config
+from cufit.methods.loop import make_optimizer, train_step
+from cufit.methods.adapters import AdapterTuning
+from cufit.methods.curriculum import Cufit
 
 K = 8
 COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", precision="precision", compile="compiled", batch_size="batch", ms="ms (median)", speedup="times as fast as the published loop", low="lowest", high="highest", over_rein="times one published Rein step", over_ours="times our Rein step", gain="times as fast as without", first="first step, s", machine="machine", date="date")

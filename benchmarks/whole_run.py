@@ -15,11 +15,12 @@ from common import facts, parser, ratio, record, table, wait
 from feed import loader_of, write_images
 from naive import NaiveCufit
 
-from cufit.backbone import load_backbone
 from cufit.core import loss_scaler, matrix_precision
-from cufit.curriculum import Cufit
-from cufit.learner import make_optimizer, train_config, train_epoch
-from cufit.sources import from_folder
+from cufit.data.sources import from_folder
+from cufit.frozen.backbone import load_backbone
+from cufit.methods.record import train_config
+from cufit.methods.loop import make_optimizer, train_epoch
+from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(backbone="backbone", images="images", epochs="epochs", precision="precision", seconds="seconds, ours", yardstick="seconds, published loop", speedup="times as fast", machine="machine", date="date")
 

@@ -1,16 +1,18 @@
 "What several tests share."
 import ast
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT/"tools"))   # the tests ask the house where the notebooks are, as the tools do
 
 
 @pytest.fixture(scope="session")
 def from_lesson():
-    """Functions as a lesson shows them: `from_lesson(notebook, namespace, *names)` runs the cells that define them.
+    """Functions as a lesson shows them: `from_lesson("lessons/5_curriculum", namespace, *names)` runs the cells that define them.
 
     The naive versions that lessons teach with are not exported, but tests hold the exported ones against them."""
     def load(notebook, namespace, *names):

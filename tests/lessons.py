@@ -1,12 +1,11 @@
 "Which notebooks are lessons, which show widgets, and what their exercises are answered with."
 import re
-from pathlib import Path
 
 import nbformat
+from house import ROOT, notebooks
 
-ROOT = Path(__file__).parents[1]
-TEXTS = {p.stem: p.read_text() for p in sorted((ROOT/"nbs").glob("*.ipynb"))}
-LESSONS = [n for n, text in TEXTS.items() if re.search(r"Lesson \d+ of", text)]
+TEXTS = {p.relative_to(ROOT/"nbs").with_suffix("").as_posix(): p.read_text() for p in notebooks()}
+LESSONS = [n for n in TEXTS if n.startswith("lessons/")]
 WITH_WIDGETS = [n for n, text in TEXTS.items() if "application/vnd.jupyter.widget-view+json" in text]
 TRIED = sorted({*LESSONS, *WITH_WIDGETS})   # a reader runs these by hand
 SOLUTION = re.compile(r"<details><summary>(?:A s|S)olution</summary>(.*?)</details>", re.S)

@@ -2,8 +2,8 @@
 import pytest
 import torch
 
-from cufit.adapters import Branch
-from cufit.backbone import load_backbone
+from cufit.frozen.backbone import load_backbone
+from cufit.methods.adapters import Branch
 
 # one of each family that is in use: supervised, DINOv2 without and with registers, DINO, MAE, CLIP, EVA-02, DINOv3
 NAMES = ["deit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_224.dino", "vit_base_patch16_224.mae",

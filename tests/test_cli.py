@@ -165,7 +165,7 @@ def test_a_wheel_carries_the_weights_and_runs_the_demo(tmp_path):
 def test_own_labels_as_they_are(tmp_path, run):
     "A user's folder, no noise added: what would need the truth is not claimed; another run's model can be scored on it."
     from PIL import Image
-    from cufit.cells import draw_cells, CELL_CLASSES
+    from cufit.drawn.cells import draw_cells, CELL_CLASSES
     images, labels = draw_cells(80, 48, seed=5)
     for i, (image, k) in enumerate(zip(images, labels)):
         folder = tmp_path/"mine"/CELL_CLASSES[k]; folder.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def test_a_notebook_runs_on_colabs_versions(kernel, name, monkeypatch):
     held = HELD + ["torch", "torchvision"]*WHOLE
     nb = nbformat.read(ROOT/"nbs"/f"{name}.ipynb", as_version=4)
     nb.cells.append(nbformat.v4.new_code_cell(f"import importlib.metadata\nimport ipywidgets\n\nprint(ipywidgets.__version__, *map(importlib.metadata.version, {held}))"))
-    NotebookClient(nb, timeout=1800, kernel_name=kernel, resources={"metadata": {"path": str(ROOT/"nbs")}}).execute()
+    NotebookClient(nb, timeout=1800, kernel_name=kernel, resources={"metadata": {"path": str((ROOT/"nbs"/name).parent)}}).execute()
     assert nb.cells[-1].outputs[0].text.split() == ["7.7.1", *(VERSIONS[n] for n in held)]
     assert [o.text for o in outputs(nb) if o.get("name") == "stderr"] == []
     shown = any("application/vnd.jupyter.widget-view+json" in o.get("data", {}) for o in outputs(nb))

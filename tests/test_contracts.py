@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from cufit.backbone import load_backbone, weights_sha256
-from cufit.cells import cells
 from cufit.core import CufitError, load_tensors, save_tensors
-from cufit.experiment import RunConfig, add_noise, load_splits, train_run
-from cufit.learner import METHODS, Batch, load_method, make_optimizer, train_config, train_step
-from cufit.noise import corrupt
-import cufit.adapters, cufit.curriculum, cufit.probe  # noqa: E401, F401  they register their methods
+from cufit.data.noise import corrupt
+from cufit.drawn.cells import cells
+from cufit.frozen.backbone import load_backbone, weights_sha256
+from cufit.methods.record import train_config
+from cufit.methods.loop import Batch, make_optimizer, train_step
+from cufit.methods.contract import METHODS, load_method
+from cufit.run.settings import RunConfig, add_noise, load_splits
+from cufit.run.experiment import train_run
+import cufit.methods.adapters, cufit.methods.curriculum, cufit.methods.probe  # noqa: E401, F401  they register their methods
 
 CONFIG = train_config(epochs=2, batch_size=16, lr=3e-3)
 OPTIONS = {"linear": {}, "rein": {}, "cufit": {}, "ridge": {}, "wann": {}}
@@ -59,7 +62,7 @@ def test_same_seed_same_bits_and_files_keep_them(name, vit, sets, tmp_path):
 @pytest.mark.parametrize("name", ["linear", "rein", "cufit"])
 def test_every_trained_parameter_gets_a_gradient(name, vit, sets):
     "From the losses, in the first step: weight decay moves weights too, so that they move would prove nothing."
-    from cufit.learner import make_optimizer, train_step
+    from cufit.methods.loop import make_optimizer, train_step
     m = METHODS[name](vit, sets[0].classes)
     m.prepare(sets[0], CONFIG)
     batch = Batch(sets[0], torch.arange(64), vit, torch.Generator().manual_seed(0))
@@ -96,7 +99,7 @@ def test_selection_is_recorded_by_row(vit, sets):
 
 def test_empty_selection_still_steps(vit, sets):
     "Labels that nobody predicts: no row is handed on, losses are zero, and Adam's weight decay still moves the weights."
-    from cufit.learner import make_optimizer, train_step
+    from cufit.methods.loop import make_optimizer, train_step
     m = METHODS["cufit"](vit, sets[0].classes)
     batch = Batch(sets[0], torch.arange(32), vit, torch.Generator().manual_seed(0))
     z = m.logits(batch.x)
@@ -113,15 +116,15 @@ def test_run_resumes_to_the_same_metrics(tmp_path, monkeypatch):
     "A run that dies in its third epoch and is resumed ends with the scores of one that did not."
     settings = dict(limit=64, epochs=4, lr=3e-3, checkpoint_seconds=0, say=lambda line: None)
     whole = train_run(tmp_path/"whole", **settings)
-    import cufit.learner as learner
-    real, calls = learner.train_epoch, []
+    import cufit.methods.loop as loop
+    real, calls = loop.train_epoch, []
     def dies(*args, **kwargs):
         calls.append(1)
         if len(calls) == 3: raise KeyboardInterrupt
         return real(*args, **kwargs)
-    monkeypatch.setattr(learner, "train_epoch", dies)
+    monkeypatch.setattr(loop, "train_epoch", dies)
     with pytest.raises(KeyboardInterrupt): train_run(tmp_path/"cut", **settings)
-    monkeypatch.setattr(learner, "train_epoch", real)
+    monkeypatch.setattr(loop, "train_epoch", real)
     resumed = train_run(tmp_path/"cut", resume=True, **settings)
     facts = lambda m: {k: v for k, v in m.items() if k not in ("seconds", "cost", "seconds_expected", "peak_megabytes")}
     assert facts(whole) == facts(resumed)
@@ -181,7 +184,7 @@ def test_hub_without_network_says_what_to_do(monkeypatch):
 @pytest.mark.parametrize("capability, bfloat16, expected", [((6, 0), False, "float32"), ((7, 5), False, "float16"), ((8, 9), True, "bfloat16")])
 def test_precision_follows_the_tensor_cores(monkeypatch, capability, bfloat16, expected):
     "A P100 has none, a T4 multiplies in float16 only, an L4 in bfloat16; without a GPU it is float32."
-    from cufit.protocol import native_precision
+    from cufit.run.protocol import native_precision
     assert native_precision("cpu") == "float32"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)

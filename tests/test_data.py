@@ -10,10 +10,13 @@ import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageFile
 
-from cufit import data, sources
+from cufit.data import catalog, imageset, sources
 from cufit.core import generator, numpy_rng, raises
-from cufit.data import ImageSet, Splits, center_crop, decode, epoch_batches, flip_crop, quotas, read_image, split_rows, stratified, to_rgb
-from cufit.sources import aptos2019, download, from_arrays, from_csv, from_folder, from_medmnist, from_zip, ham10000, load, resized
+from cufit.data.images import center_crop, decode, flip_crop, read_image, to_rgb
+from cufit.data.sampling import epoch_batches, quotas, split_rows, stratified
+from cufit.data.imageset import ImageSet, Splits
+from cufit.data.sources import from_arrays, from_csv, from_folder, from_zip, load, resized
+from cufit.data.catalog import aptos2019, download, from_medmnist, ham10000
 
 torch.set_num_threads(1)
 REAL = Path(os.environ.get('CUFIT_DATA') or Path(__file__).resolve().parents[1]/'../shared/data')
@@ -535,7 +538,7 @@ def test_real_zips(name, columns, classes, counts):
     assert [x.ids.tolist() for x in load(path, 32, limit=80)][:2] == [s.train.ids.tolist(), s.val.ids.tolist()]   # the same columns, guessed
     with zipfile.ZipFile(path) as z:
         labels = pd.read_csv(z.open('labels.csv'), dtype=str)
-        assert tuple((labels.split == x).sum() for x in data.SPLITS) == counts
+        assert tuple((labels.split == x).sum() for x in imageset.SPLITS) == counts
         by_id = labels.set_index(columns['image'])[columns['label']]
         for i in (0, 7, 79):
             member = s.train.ids[i] if 'images' in s.train.ids[i] else f'images/{s.train.ids[i]}.jpg'
@@ -570,7 +573,7 @@ def test_aptos2019_layout(tmp_path):
     for i in range(50): save(tmp_path/'train_images'/f'{i:012x}.png', i)
     write_csv(tmp_path/'train.csv', id_code=[f'{i:012x}' for i in range(50)], diagnosis=[i % 5 for i in range(50)])
     s = load(tmp_path, 8)
-    assert s.train.classes == sources.APTOS_CLASSES and s.table().loc['all'].tolist() == [35, 5, 10]
+    assert s.train.classes == catalog.APTOS_CLASSES and s.table().loc['all'].tolist() == [35, 5, 10]
     assert all((x.labels == x.images[:, 0, 0, 0] % 5).all() for x in s)
     raises(lambda: ham10000(tmp_path, 8), 'HAM10000_metadata.csv')
     (tmp_path/'train_images'/f'{3:012x}.png').unlink()
@@ -581,7 +584,7 @@ def test_aptos2019_layout(tmp_path):
 
 def npz_bytes(size=28, n=(20, 6, 8), colour=True, flat=False, **changes):
     first, arrays = 0, {}
-    for split, m in zip(data.SPLITS, n):
+    for split, m in zip(imageset.SPLITS, n):
         i = np.arange(first, first+m)
         x = np.broadcast_to(i[:, None, None].astype(np.uint8), (m, size, size))
         arrays[f'{split}_images'] = np.stack([x]*3, -1) if colour else x
@@ -694,7 +697,7 @@ def test_medmnist_tasks_that_do_not_fit(tmp_path):
 # ---- load
 
 def test_load_names_what_it_accepts(tmp_path):
-    for source in ('cells', tmp_path/'gone.zip', 'bloodmnits'): raises(lambda: load(source, 8), str(source), 'neither a file nor a folder', '.zip', 'bloodmnist')
+    for source in ('clels', tmp_path/'gone.zip', 'bloodmnits'): raises(lambda: load(source, 8), str(source), 'neither a file nor a folder', '.zip', 'bloodmnist')
     (tmp_path/'x.rar').touch(); raises(lambda: load(tmp_path/'x.rar', 8), 'x.rar', 'another kind')
 
 def test_load_refuses_options_of_other_readers(tmp_path, table):

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 
-from cufit.backbone import FrozenViT
-from cufit.curriculum import Cufit
-from cufit.learner import train_step
-from cufit.noise import symmetric_labels
+from cufit.data.noise import symmetric_labels
+from cufit.frozen.backbone import FrozenViT
+from cufit.methods.loop import train_step
+from cufit.methods.curriculum import Cufit
 
 GOLDEN = Path(os.environ.get("CUFIT_GOLDEN", Path(__file__).parents[2]/"shared"/"golden"))
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden arrays at {GOLDEN}; set CUFIT_GOLDEN to their folder")
@@ -95,7 +95,7 @@ class Given:
 def naive(rein, golden, from_lesson):
     "The loop that lesson 5 writes out, on the same parameters."
     method = golden_cufit(rein)
-    naive_step, = from_lesson("11_curriculum", dict(torch=torch, F=F), "naive_step")
+    naive_step, = from_lesson("lessons/5_curriculum", dict(torch=torch, F=F), "naive_step")
     parts = dict(method.modules.items())
     optimizers = {n: torch.optim.Adam(m.parameters(), lr=float(golden["lr"]), weight_decay=1e-5) for n, m in parts.items()}
     seen = [naive_step(method.vit, parts, optimizers, x, y) for x, y in zip(golden["xs"], golden["ys"])]
@@ -130,7 +130,7 @@ def test_steps_agree_whatever_is_selected(rein, curriculum, from_lesson):
         x = curriculum["xs"][0]
         z = methods[0].modules["lpm"](methods[0].vit.features(x))
         y = z.argmin(1) if labels is not None else z.argmax(1)
-        naive_step, = from_lesson("11_curriculum", dict(torch=torch, F=F), "naive_step")
+        naive_step, = from_lesson("lessons/5_curriculum", dict(torch=torch, F=F), "naive_step")
         parts = dict(methods[0].modules.items())
         optimizers = {n: torch.optim.Adam(m.parameters(), lr=1e-2, weight_decay=1e-2) for n, m in parts.items()}
         opt = torch.optim.Adam(methods[1].modules.parameters(), lr=1e-2, weight_decay=1e-2)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from jupyter_client.manager import start_new_kernel
 
-TRAIN = """from cufit.experiment import lesson_setup
+TRAIN = """from cufit.run.lesson import lesson_setup
 
 lesson = lesson_setup('pocket', limit=100, epochs=10_000)
 lesson.method('rein').fit(lesson.train, lesson.val, lesson.training)"""

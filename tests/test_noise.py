@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cufit.core import CufitError
-from cufit.noise import (KINDS, NoiseRecord, check_matrix, corrupt, draw_labels, highest_rate, noise_record, symmetric_labels,
-                         transition_matrix)
+from cufit.data.noise import KINDS, NoiseRecord, check_matrix, corrupt, draw_labels, highest_rate, noise_record, symmetric_labels, transition_matrix
 
 torch.set_num_threads(1)
 rates = st.floats(0, 1)

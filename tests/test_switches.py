@@ -12,17 +12,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import cufit.features
-import cufit.learner
-from cufit.adapters import Rein
-from cufit.backbone import load_backbone
-from cufit.cells import cells
+import cufit.frozen.features
+import cufit.methods.loop
 from cufit.core import CufitError, Team, global_seed, matrix_precision
-from cufit.curriculum import Cufit
-from cufit.experiment import evaluate_run, train_run
-from cufit.learner import Batch, make_optimizer, train_config, train_step
-from cufit.noise import corrupt
-from cufit.probe import Linear
+from cufit.data.noise import corrupt
+from cufit.drawn.cells import cells
+from cufit.frozen.backbone import load_backbone
+from cufit.methods.record import train_config
+from cufit.methods.loop import Batch, make_optimizer, train_step
+from cufit.methods.probe import Linear
+from cufit.methods.adapters import Rein
+from cufit.methods.curriculum import Cufit
+from cufit.run.experiment import evaluate_run, train_run
 
 CONFIG = train_config(epochs=2, batch_size=16, lr=3e-3)
 
@@ -47,7 +48,7 @@ def test_memory_mapped_images_train_to_the_same_bits(vit, sets, tmp_path, monkey
     mapped = replace(sets[0], images=np.load(tmp_path/"images.npy", mmap_mode="r"))
     assert isinstance(mapped.images, np.memmap)
     fetched = []
-    monkeypatch.setattr(cufit.learner, "fetched_ahead", lambda batches, real=cufit.learner.fetched_ahead: fetched.append(1) or real(batches))
+    monkeypatch.setattr(cufit.methods.loop, "fetched_ahead", lambda batches, real=cufit.methods.loop.fetched_ahead: fetched.append(1) or real(batches))
     (a, _), (b, _) = fitted(vit, sets), fitted(vit, (mapped, *sets[1:]))
     assert len(fetched) == CONFIG.epochs, "only the mapped run reads ahead"
     assert all(torch.equal(p, q) for p, q in zip(a.last.values(), b.last.values()))
@@ -90,7 +91,7 @@ def test_kept_features_are_read_and_change_no_bit(vit, sets, tmp_path, monkeypat
     kept = sorted((tmp_path/"features").iterdir())
     assert len(kept) == 2, "views of train, centre crops of validation"
     def refuse(*args, **kwargs): raise AssertionError("an image went through the backbone")
-    monkeypatch.setattr(cufit.features, "extract", refuse)
+    monkeypatch.setattr(cufit.frozen.features, "extract", refuse)
     again = run(Linear, tmp_path/"features")
     for other in (first, again): assert all(torch.equal(p, q) for p, q in zip(plain.values(), other.values()))
     with pytest.raises(AssertionError, match="went through"): run(Linear, tmp_path/"elsewhere")
@@ -159,7 +160,7 @@ def test_shares_of_a_batch_sum_to_its_gradient(vit, sets, monkeypatch):
     "Two processes played one after the other: their losses and gradients add up to those of the whole batch."
     def gradients(rank, size):
         crew = Team(); crew.rank, crew.size, crew.sum = rank, size, lambda x: x
-        monkeypatch.setattr(cufit.learner, "team", lambda: crew)
+        monkeypatch.setattr(cufit.methods.loop, "team", lambda: crew)
         method = Cufit(vit, sets[0].classes)
         batch = Batch(sets[0], torch.arange(15), vit, torch.Generator().manual_seed(0))   # 8 and 7 rows
         opt = make_optimizer(method, CONFIG)

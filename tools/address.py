@@ -1,13 +1,14 @@
 """Write what depends on the public address into the notebooks: badge, install cell, clone line. The address itself stands in settings.ini alone.
 
-Every numbered notebook gets two cells behind its title: a badge that opens it in Colab, and a cell that fetches the
+Every notebook but the home page gets two cells behind its title: a badge that opens it in Colab, and a cell that fetches the
 repository and installs the package where it is missing. To move the project, change settings.ini and run this again."""
 import json
 import re
 from configparser import ConfigParser
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from house import ROOT, notebooks
+
+FIRST = "lessons/1_data.ipynb"   # what the home page offers
 CLONE = re.compile(r"git clone \S+ && cd \S+")
 
 
@@ -17,7 +18,7 @@ def settings():
 
 
 def colab(cfg, notebook):
-    "Address that opens a notebook in Colab; None where the host is not one that Colab reads from."
+    "Address that opens a notebook, such as `lessons/1_data.ipynb`, in Colab; None where the host is not one that Colab reads from."
     host, _, repository = cfg["git_url"].partition("github.com/")
     return f"https://colab.research.google.com/github/{repository}/blob/{cfg['branch']}/nbs/{notebook}" if host == "https://" else None
 
@@ -27,11 +28,12 @@ def badge(cfg, notebook):
     return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({address})" if address else f"[Source]({cfg['git_url']})"
 
 
-def install(cfg):
+def install(cfg, notebook):
     "Colab opens the notebook alone: its neighbours, the recorded results and the package come from the repository."
+    folder = "/".join(["nbs", *notebook.split("/")[:-1]])
     return (f"from importlib.util import find_spec\n\nif find_spec('{cfg['lib_name']}') is None:\n"
             f"    !git clone --quiet --depth 1 --branch {cfg['branch']} {cfg['git_url']}\n"
-            f"    %cd {cfg['repo']}/nbs\n    %pip install --quiet ..")
+            f"    %cd {cfg['repo']}/{folder}\n    %pip install --quiet {'/'.join(['..']*len(folder.split('/')))}")
 
 
 def is_ours(cell): return "".join(cell["source"]).startswith(("[![Open in Colab", "[Source](", "from importlib.util import find_spec\n\nif find_spec("))
@@ -43,20 +45,20 @@ def cell(kind, text, name):
 
 
 def rewritten(cells, name, cfg):
-    "The cells of the notebook `name` as this address has them."
+    "The cells of the notebook `name`, its path below nbs/, as this address has them."
     cells = [c for c in cells if not is_ours(c)]
     for c in cells:
         if c["cell_type"] == "markdown": c["source"] = CLONE.sub(f"git clone {cfg['git_url']} && cd {cfg['repo']}", "".join(c["source"])).splitlines(keepends=True)
-    first = colab(cfg, "02_data.ipynb") and badge(cfg, "02_data.ipynb").replace("Open in Colab", "Open in Colab: lesson 1")
+    first = colab(cfg, FIRST) and badge(cfg, FIRST).replace("Open in Colab", "Open in Colab: lesson 1")
     if name == "index.ipynb": return [cells[0], *([cell("markdown", first, "badge")] if first else []), *cells[1:]]
-    return [cells[0], cell("markdown", badge(cfg, name), "badge"), cell("code", install(cfg), "install"), *cells[1:]]
+    return [cells[0], cell("markdown", badge(cfg, name), "badge"), cell("code", install(cfg, name), "install"), *cells[1:]]
 
 
 def main():
     cfg = settings()
-    for path in sorted((ROOT/"nbs").glob("*.ipynb")):
+    for path in notebooks():
         notebook = json.loads(path.read_text())
-        notebook["cells"] = rewritten(notebook["cells"], path.name, cfg)
+        notebook["cells"] = rewritten(notebook["cells"], path.relative_to(ROOT/"nbs").as_posix(), cfg)
         path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 

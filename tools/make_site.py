@@ -2,9 +2,10 @@
 
     python tools/make_site.py        writes _docs/, by way of _site_src/
 
-Lessons come in their order, then how-tos and the reference notebooks; every module gets a page that lists its public
-names with a table of their arguments and the errors they raise, read from the text of the code: nothing of the package
-is imported. Names in back-ticks become links to it. Where a notebook holds a widget, the page has its frames."""
+The pages stand in the folders of nbs/, and the sidebar has the same parts. Every room of the house gets a page that
+lists its public names with a table of their arguments and the errors they raise, read from the text of the code: nothing
+of the package is imported. Names in back-ticks become links to it. Where a notebook holds a widget, the page has its
+frames."""
 import ast
 import html
 import io
@@ -17,29 +18,21 @@ import tokenize
 from itertools import accumulate
 from pathlib import Path
 
-from address import ROOT, colab, is_ours, settings
+from address import colab, is_ours, settings
+from house import HOUSE, PARTS, ROOT, exports, modules, notebooks
 
 WORK, OUT = ROOT/"_site_src", ROOT/"_docs"
 SOURCE, STATIC = WORK/"pages", WORK/"static"
-EXPLORE = ROOT/"nbs"/"80_explore.ipynb"   # its frames stand for the widgets on all pages
 CODE = re.compile(r"(```.*?```|\$\$.*?\$\$|<details>.*?</details>|\[[^\]]*\]\([^)]*\))", re.S)   # left alone when names are linked
-DRAWING = ("plot", "pictures", "report", "explore")   # modules whose functions draw
+DRAWING = ("figure", "plot", "run.report", "explore.")   # beginnings of the rooms whose functions draw
 WIDGET = "application/vnd.jupyter.widget-view+json"
-
-
-def modules():
-    "Names of the package's modules, in the order of the notebooks that export them."
-    found = []
-    for path in sorted((ROOT/"nbs").glob("[0-9]*.ipynb")):
-        exp = re.search(r"#\| default_exp (\w+)", path.read_text())
-        if exp: found.append((exp[1], path))
-    return found
 
 
 class Module:
     "What the text of a module says about its public names."
     def __init__(self, name):
-        text = (ROOT/"cufit"/f"{name}.py").read_text()
+        self.path = f"cufit/{name.replace('.', '/')}.py"
+        text = (ROOT/self.path).read_text()
         self.name, self.lines, self.tree = name, text.splitlines(), ast.parse(text)
         self.comments = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT}
         self.nodes = {n: node for node in self.tree.body for n in names_of(node)}
@@ -58,7 +51,10 @@ def kind(node): return {ast.FunctionDef: "function", ast.ClassDef: "class"}.get(
 
 def label(module, name, node):
     "Of the entry; `Team` and `team` differ in kind, since Sphinx does not tell capitals apart."
-    return f"api-{module}-{kind(node)}-{name.lower()}"
+    return f"api-{module.replace('.', '-')}-{kind(node)}-{name.lower()}"
+
+
+def label_method(module, owner, name): return f"api-{module.replace('.', '-')}-method-{owner.lower()}-{name.lower()}"
 
 
 def cell(text): return str(text).replace("|", "\\|").replace("\n", " ")
@@ -136,7 +132,7 @@ def table(rows): return [":::{container} arguments", "", "| argument | type | de
 
 def entry(module, name, node, address):
     "One public name: what it is, where it stands, what it does, its arguments, its errors."
-    origin = f"[source]({address}/cufit/{module.name}.py#L{node.lineno})"
+    origin = f"[source]({address}/{module.path}#L{node.lineno})"
     text = [f"({label(module.name, name, node)})=", f"## {name}", ""]
     if kind(node) == "constant": return text + [f"*constant* · {origin}", "", module.comments.get(node.end_lineno, ""), "", "```python", *shortened(source(node)), "```", ""]
     bases = ", ".join(f"`{source(b)}`" for b in getattr(node, "bases", []))
@@ -156,24 +152,56 @@ def methods(node):
 
 def entry_method(module, owner, node):
     prop = "*property*\n\n" if any(source(d).endswith("property") for d in node.decorator_list) else ""
-    name = [f"(api-{module.name}-method-{owner.lower()}-{node.name.lower()})=", f"### {owner}.{node.name}", ""]
+    name = [f"({label_method(module.name, owner, node.name)})=", f"### {owner}.{node.name}", ""]
     return [*name, f"{prop}{ast.get_docstring(node)}", "", *table(arguments(module, node)), *refusals(module, node)]
 
 
 def places(found):
-    "Where the names in back-ticks lead: `name`, `module.name`, `Class.method`."
+    "Where the names in back-ticks lead: `name`, `room.name`, `wing.room.name`, `Class.method`."
     where = {}
     for m in found:
         for name, node in m.public.items():
-            where[name] = where[f"{m.name}.{name}"] = label(m.name, name, node)
-            for n in methods(node) if kind(node) == "class" else []: where[f"{name}.{n.name}"] = f"api-{m.name}-method-{name.lower()}-{n.name.lower()}"
+            where[name] = where[f"{m.name}.{name}"] = where[f"{m.name.split('.')[-1]}.{name}"] = label(m.name, name, node)
+            for n in methods(node) if kind(node) == "class" else []: where[f"{name}.{n.name}"] = label_method(m.name, name, n.name)
     return where
 
 
 def api_page(module, notebook, where, address):
-    text = [f"# cufit.{module.name}", "", f"{first_line(notebook)} Explained, shown and tested in [{notebook.name}](../{notebook.name}).", ""]
+    inside = notebook.relative_to(ROOT/"nbs").as_posix()
+    text = [f"# cufit.{module.name}", "", f"{first_line(notebook)} Explained, shown and tested in [{title(notebook)}](../{inside}).", ""]
     for name, node in module.public.items(): text += entry(module, name, node, address)
+    text += tree([f"{title(notebook)}: the notebook </{inside.removesuffix('.ipynb')}>"]) if inside.startswith("api/") else []
     return link_names("\n".join(text) + "\n", where, [module.name])
+
+
+def wing_page(wing, made):
+    "What a wing knows, and its rooms."
+    found = [f"{wing.name}.{room}" for room in wing.rooms.split()]
+    rows = [f"| [cufit.{name}]({name}.md) | {cell(first_line(made[name]))} |" for name in found]
+    return "\n".join([f"# cufit.{wing.name}", "", f"{wing.about[0].upper()}{wing.about[1:]}. Here goes: {wing.goes}.", "", "| room | what it is |", "| --- | --- |", *rows, "", *tree(found)])
+
+
+def house_page():
+    "The wings in their order, with what each knows and what would be put there."
+    rows = []
+    for wing in HOUSE:
+        found = [f"{wing.name}.{room}".lstrip(".") for room in wing.rooms.split()]
+        links = ", ".join(f"[{name.split('.')[-1]}]({name}.md)" for name in found) or "none yet"
+        rows.append(f"| {f'`{wing.name}`' if wing.name else '(no wing)'} | {wing.about} | {links} | {wing.goes} |")
+    return "\n".join(["# Where things stand", "", "A room is a module of the package and the notebook that it is exported from. Rooms stand in wings, and a room imports only rooms that stand before it in this table: read it from the top, and nothing is used before it is explained. "
+                      "A lesson may be the source of a room; all other rooms have their notebook in `nbs/api`, under the name of the module.", "",
+                      "| wing | what it knows | rooms | what goes there |", "| --- | --- | --- | --- |", *rows, "",
+                      "A new lesson goes into `nbs/lessons`, behind its number; instructions for one task into `nbs/howto`; a new room also into the list in `tools/house.py`, which the tests, this table and the sidebar read.", ""])
+
+
+def title(notebook):
+    "The first heading of a notebook."
+    return "".join(json.loads(notebook.read_text())["cells"][0]["source"]).splitlines()[0].lstrip("# ")
+
+
+def tree(pages, caption=""):
+    "The pages in the sidebar, below the page that this is part of."
+    return ["```{toctree}", *[f":caption: {caption}"]*bool(caption), ":hidden:", "", *pages, "```", ""]
 
 
 def first_line(notebook):
@@ -197,7 +225,7 @@ def link_names(text, where, near=()):
 
 def near(text, own=""):
     "Modules that a text is about: its own first, then those it imports."
-    return list(dict.fromkeys([own]*bool(own) + re.findall(r"(?:from |import )cufit\.(\w+)", text)))
+    return list(dict.fromkeys([own]*bool(own) + re.findall(r"(?:from |import )cufit\.([\w.]+)", text)))
 
 
 def markdown(text, name): return dict(cell_type="markdown", id=name, metadata={}, source=text)
@@ -205,7 +233,7 @@ def markdown(text, name): return dict(cell_type="markdown", id=name, metadata={}
 
 def drawers(found):
     "The functions that draw, with what their pictures show."
-    return {n: ast.get_docstring(node).splitlines()[0] for m in found if m.name in DRAWING for n, node in m.public.items() if kind(node) == "function" and ast.get_docstring(node)}
+    return {n: ast.get_docstring(node).splitlines()[0] for m in found if m.name.startswith(DRAWING) for n, node in m.public.items() if kind(node) == "function" and ast.get_docstring(node)}
 
 
 def alternative(text, flags, heading, drawn):
@@ -219,69 +247,78 @@ def alternative(text, flags, heading, drawn):
 def page(path, cfg, where, stills, drawn):
     "A notebook as the site shows it, as the dictionary of its file."
     text = path.read_text()
-    nb, about = json.loads(text), near(text, (re.search(r"#\| default_exp (\w+)", text) or ("", ""))[1])
+    nb, about, inside = json.loads(text), near(text, exports(path) or ""), path.relative_to(ROOT/"nbs").as_posix()
+    up = "../"*inside.count("/")
     cells = [c for c in nb["cells"] if not is_ours(c)]
     heads = list(accumulate(("".join(c["source"]) if c["cell_type"] == "markdown" else "" for c in cells), lambda head, new: (re.findall(r"^#+ (.+)", new, re.M) or [head])[-1]))
-    nb["cells"] = [shown for c, head in zip(cells, heads) if (shown := as_shown(c, where, about, stills, head, drawn))]
-    address = colab(cfg, path.name)
-    offers = [f'<a class="offer" href="{address}">Open in Colab</a>']*bool(address) + [f'<a class="offer" href="_static/notebooks/{path.name}" download>Download this notebook</a>']
+    nb["cells"] = [shown for c, head in zip(cells, heads) if (shown := as_shown(c, where, about, stills, head, drawn, up))]
+    address = colab(cfg, inside)
+    offers = [f'<a class="offer" href="{address}">Open in Colab</a>']*bool(address) + [f'<a class="offer" href="{up}_static/notebooks/{inside}" download>Download this notebook</a>']
     if path.name != "index.ipynb": nb["cells"].insert(1, markdown(f'<p class="offers">{" ".join(offers)}</p>', "offers"))
     return nb
 
 
-def as_shown(c, where, about, stills, heading, drawn):
+def as_shown(c, where, about, stills, heading, drawn, up):
     "A cell without its flags, with links or frames; nothing for one that is hidden or empty."
     lines = "".join(c["source"]).splitlines()
     flags = [l for l in lines if l.startswith("#|")]
     text = "\n".join(l for l in lines if not l.startswith("#|")).strip("\n")
     if any("hide" in f or "default_exp" in f for f in flags) or not text: return None
-    if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace("../benchmarks/README.md", "results.md"), where, about))
+    if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace(f"../{up}benchmarks/README.md", f"{up}results.md"), where, about))
     tags = dict(tags=["remove-input"]) if any("echo: false" in f for f in flags) else {}
     if any("image/png" in o.get("data", {}) for o in c["outputs"]): tags |= dict(mystnb=dict(image=dict(alt=alternative(text, flags, heading, drawn))))
-    return c | dict(source=text, metadata=c["metadata"] | tags, outputs=[still(o, text, stills) for o in c["outputs"]])
+    return c | dict(source=text, metadata=c["metadata"] | tags, outputs=[still(o, text, stills, up) for o in c["outputs"]])
 
 
 def frames():
     "The frames that were made beforehand, by the name of the view that drew them: what they show, the first words on it, their HTML."
-    found, title, text = {}, "", ""
-    for c in json.loads(EXPLORE.read_text())["cells"]:
-        said = "".join(c["source"])
-        if c["cell_type"] == "markdown": title, text = (said[3:], "") if said.startswith("## ") else (title, text or said)
-        for o in c.get("outputs", []):
-            shown = "".join(o.get("data", {}).get("text/html", ""))
-            if m := re.match(r'<figure class="frames" data-view="(\w+)"', shown): found[m[1]] = title, text, shown
+    found, heading, text = {}, "", ""
+    for path in notebooks():
+        for c in json.loads(path.read_text())["cells"] if draws_widgets(path) else ():
+            said = "".join(c["source"])
+            if c["cell_type"] == "markdown": heading, text = (said[3:], "") if said.startswith("## ") else (heading, text or said)
+            for o in c.get("outputs", []):
+                shown = "".join(o.get("data", {}).get("text/html", ""))
+                if m := re.match(r'<figure class="frames" data-view="(\w+)"', shown): found[m[1]] = heading, text, shown, path
     return found
+
+
+def draws_widgets(path):
+    "Whether the frames of a notebook stand for the widgets on all pages."
+    return path.name.startswith("explore.")
 
 
 def gallery(stills, where):
     "All widgets on one page, as frames that move."
     parts = ["# Gallery of widgets", "", "Each widget of the lessons as pictures made beforehand: move the slider, or press Play. In JupyterLab and Notebook the widget itself answers, to more controls than one; it is made for VS Code and Colab, too, but has not been opened there yet. "
-             f"[The notebook]({EXPLORE.name}) says how they are made, and how you make frames of your own runs.", ""]
-    for view, (title, text, shown) in stills.items():
+             "[explore.panel](api/explore.panel.ipynb) says how they are made.", ""]
+    for view, (heading, text, shown, path) in stills.items():
         widget = next(n for n in (f"{view.removesuffix('_view')}_{kind}" for kind in ("explorer", "player")) if n in where)
-        parts += [f"## {title}", "", link_names(text, where, ["explore"]), "", shown, "", link_names(f"The widget: `{widget}`. The function behind it: `{view}`.", where), ""]
+        parts += [f"## {heading}", "", link_names(text.replace("](../", "]("), where, [exports(path)]), "", shown, "", link_names(f"The widget: `{widget}`. The function behind it: `{view}`.", where), ""]
     return "\n".join(parts)
 
 
-def still(output, text, stills):
+def still(output, text, stills, up):
     "A widget cannot answer on a page: its frames stand there, and a sentence that says so."
     if WIDGET not in output.get("data", {}): return output
     made = re.findall(r"\b(\w+)_(?:explorer|player)\(", text)
-    _, _, found = stills.get(f"{made[-1]}_view" if made else "", ("", "", ""))
-    note = 'Pictures made beforehand. In Jupyter the widget itself answers, to all its controls; see the <a href="gallery.html">gallery of widgets</a>.'
-    if not found: note = 'In Jupyter a widget stands here; see the <a href="gallery.html">gallery of widgets</a>.'
+    found = stills.get(f"{made[-1]}_view" if made else "", ("", "", ""))[2]
+    gallery = f'<a href="{up}gallery.html">gallery of widgets</a>'
+    note = f"Pictures made beforehand. In Jupyter the widget itself answers, to all its controls; see the {gallery}."
+    if not found: note = f"In Jupyter a widget stands here; see the {gallery}."
     return dict(output_type="display_data", metadata={}, data={"text/html": f'{found}<p class="note">{note}</p>', "text/plain": "a widget"})
 
 
-def contents(pages):
-    def tree(caption, names): return ["```{toctree}", f":caption: {caption}", ":hidden:", "", *names, "```", ""]
-    lessons = [n for n in pages if re.search(r"^Lesson \d", pages[n], re.M)]
-    others = [n for n in pages if n not in lessons and n != "index"]
-    howto = [n for n in others if re.search(r"^How-to", pages[n], re.M)]
-    lines = tree("Lessons", sorted(lessons, key=lambda n: int(re.search(r"^Lesson (\d+)", pages[n], re.M)[1])))
-    lines += tree("Use it", [*howto, "gallery", "results", "cite", "changelog"])
-    lines += tree("Notebooks of the package", [n for n in others if n not in howto])
-    return "\n".join(lines + tree("Reference", [f"api/{m}" for m, _ in modules()]))
+def contents():
+    "The sidebar: the folders of nbs/ as its parts, the reference by wings, then what was measured."
+    pages = {part: [p for p in notebooks() if p.relative_to(ROOT/"nbs").parts[0] == part] for part in PARTS}
+    def entry(path):
+        number = re.match(r"\d+", path.name)
+        return f"{f'{number[0]}. ' if number else ''}{title(path)} <{path.relative_to(ROOT/'nbs').with_suffix('').as_posix()}>"
+    reference = [name for wing in HOUSE for name in ([wing.name] if wing.name and wing.rooms else wing.rooms.split() if not wing.name else [])]
+    lines = [line for part, caption in PARTS.items() if part != "api" and pages[part] for line in tree([*map(entry, pages[part]), *["gallery"]*(part == "lessons")], caption)]
+    lines += tree(["reference/house", *(f"reference/{name}" for name in reference)], PARTS["api"])
+    return "\n".join(lines + tree(["results", "cite", "changelog"], "Results"))
 
 
 def cite(readme):
@@ -296,18 +333,21 @@ def write(path, nb): path.write_text(json.dumps(nb, ensure_ascii=False))
 def write_pages():
     cfg = settings()
     blob = f"{cfg['git_url']}/blob/{cfg['branch']}"
-    shutil.rmtree(WORK, ignore_errors=True); (SOURCE/"api").mkdir(parents=True); (STATIC/"notebooks").mkdir(parents=True)
-    found, stills = {Module(m): notebook for m, notebook in modules()}, frames()
-    where, drawn, intro = places(found), drawers(found), {}
-    for path in sorted((ROOT/"nbs").glob("*.ipynb")):
-        nb = page(path, cfg, where, {} if path == EXPLORE else stills, drawn)   # there they stand below the widget
-        intro[path.stem] = "".join(nb["cells"][0]["source"])
-        if path.stem != "index": write(SOURCE/path.name, nb)
-        shutil.copy(path, STATIC/"notebooks"/path.name)
-    home = page(ROOT/"nbs"/"index.ipynb", cfg, where, stills, drawn)
-    home["cells"].append(markdown(contents(intro), "contents"))
-    write(SOURCE/"index.ipynb", home)
-    for m, notebook in found.items(): (SOURCE/"api"/f"{m.name}.md").write_text(api_page(m, notebook, where, blob))
+    shutil.rmtree(WORK, ignore_errors=True); (SOURCE/"reference").mkdir(parents=True)
+    made = modules()
+    found, stills = {Module(m): notebook for m, notebook in made.items()}, frames()
+    where, drawn = places(found), drawers(found)
+    for path in notebooks():
+        inside = path.relative_to(ROOT/"nbs")
+        nb = page(path, cfg, where, {} if draws_widgets(path) else stills, drawn)   # there they stand below the widget
+        if path.name == "index.ipynb": nb["cells"].append(markdown(contents(), "contents"))
+        for folder in (SOURCE, STATIC/"notebooks"): (folder/inside).parent.mkdir(parents=True, exist_ok=True)
+        write(SOURCE/inside, nb)
+        shutil.copy(path, STATIC/"notebooks"/inside)
+    for m, notebook in found.items(): (SOURCE/"reference"/f"{m.name}.md").write_text(api_page(m, notebook, where, blob))
+    for wing in HOUSE:
+        if wing.name and wing.rooms: (SOURCE/"reference"/f"{wing.name}.md").write_text(wing_page(wing, made))
+    (SOURCE/"reference"/"house.md").write_text(house_page())
     results = (ROOT/"benchmarks"/"README.md").read_text().replace("../nbs/", "")
     (SOURCE/"results.md").write_text(link_names(results, where))
     (SOURCE/"gallery.md").write_text(gallery(stills, where))

@@ -4,15 +4,15 @@ Pictures go to docs/pictures, under the id of their cell; `#| fig-alt:` in the c
 import base64
 import json
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from house import PARTS, ROOT
+
 PICTURES = ROOT/"docs"/"pictures"
 
 
 def links(text):
     "Links between notebooks lead to the files."
-    return re.sub(r"\]\((\d\d_)", r"](nbs/\1", text.replace("](../", "]("))
+    return re.sub(rf"\]\(({'|'.join(PARTS)})/", r"](nbs/\1/", text.replace("](../", "]("))
 
 
 def picture(cell, png):

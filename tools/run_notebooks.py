@@ -1,6 +1,7 @@
 """Run notebooks and keep their outputs, so that two runs of the same code differ in nothing but the time they took.
 
-    python tools/run_notebooks.py nbs/04_noise.ipynb nbs/11_curriculum.ipynb
+    python tools/run_notebooks.py nbs/lessons/2_noise.ipynb nbs/lessons/5_curriculum.ipynb
+    python tools/run_notebooks.py                            all of them
 
 Widget ids are numbered in order of appearance, progress bars are off, the widgets' state goes (it holds every
 picture twice) and what the kernel says on stderr is an error."""
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+from house import notebooks
 
 os.environ |= {"TQDM_DISABLE": "1"}
 ID = re.compile(r'"model_id": ?"([0-9a-f]{32})"')
@@ -35,7 +38,7 @@ def run(path):
 
 
 def main():
-    for path in map(Path, sys.argv[1:]):
+    for path in map(Path, sys.argv[1:] or notebooks()):
         started = time.time(); run(path)
         subprocess.run([Path(sys.executable).parent/"nbdev_clean", "--fname", path], check=True)
         print(f"{path}: {time.time()-started:.0f} s, {path.stat().st_size/1000:.0f} kB", flush=True)

@@ -84,8 +84,9 @@ def notebook(lab, chromium):
 
 
 def keep(name, what):
-    SCREENSHOTS.mkdir(exist_ok=True)
-    what.screenshot(path=SCREENSHOTS/f"{name}.png")
+    path = SCREENSHOTS/f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    what.screenshot(path=path)
 
 
 def keep_whole(page, name):
@@ -143,7 +144,7 @@ def move_everything(page, panel, name):
     return moved
 
 
-@pytest.mark.parametrize("name, place", [*((n, "lab/tree") for n in TRIED), ("80_explore", "notebooks")])   # it has all the explorers
+@pytest.mark.parametrize("name, place", [*((n, "lab/tree") for n in TRIED), *((n, "notebooks") for n in WITH_WIDGETS if n.startswith("api/"))])
 def test_a_notebook_runs_and_its_widgets_answer(notebook, name, place):
     page, seen = notebook(name, place), name if place == "lab/tree" else f"{name}_notebook7"
     keep_whole(page, seen)
