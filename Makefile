@@ -13,7 +13,7 @@ NB ?=
 .PHONY: demo test colab lab docs results readme constraints
 
 demo: .venv/ready
-	$(BIN)/cufit demo
+	$(BIN)/cufit demo --open
 
 test: .venv/ready-docs
 	$(BIN)/python tools/check.py

@@ -27,7 +27,7 @@ def choose(name:str, # what the user typed
            choices, # the names that exist
            what:str='name', # what kind of name it is, for the message
           )->str: # `name`, unchanged
-    "Return `name` if it is one of `choices`; otherwise raise a `CufitError` that names the nearest one."
+    "Return `name` if it is one of `choices`; else raise a `CufitError` that names the nearest one."
     choices = [str(c) for c in choices]
     if name in choices: return name
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.4)
@@ -38,7 +38,7 @@ def choose(name:str, # what the user typed
 def raises(fn, # called without arguments; has to raise a `CufitError`
            *words:str, # each has to stand in the message
           )->str: # the message
-    "The message of the `CufitError` that `fn()` raises; an `AssertionError` if it raises none or lacks a word."
+    "The message of the `CufitError` of `fn()`; `AssertionError` if it raises none or lacks a word."
     try: fn()
     except CufitError as e:
         missing = [w for w in words if w not in str(e)]
@@ -80,7 +80,8 @@ class Team:
         self.size,self.rank,self.device = int(os.environ.get('WORLD_SIZE', 1)),0,None
         if self.size == 1: return
         from accelerate import PartialState
-        state = PartialState(cpu=not torch.cuda.is_available() or os.environ.get('ACCELERATE_USE_CPU', '').lower() in ('1', 'true'))
+        state = PartialState(cpu=not torch.cuda.is_available()
+                             or os.environ.get('ACCELERATE_USE_CPU', '').lower() in ('1', 'true'))
         self.rank,self.device,self.wait = state.process_index,state.device,state.wait_for_everyone
 
     @property
@@ -108,11 +109,16 @@ def pick_device(name:str='auto', # 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'
     "The named device, or the best one there is: CUDA, then MPS, then the CPU."
     have = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available(), cpu=True)
     if team().size > 1:
-        if name not in ('auto', team().device.type): raise CufitError(f'Device {name!r} was asked for, but {team().size} processes were started for {team().device.type}, one device each. Leave --device out; for CPUs, set ACCELERATE_USE_CPU=true before launching.')
+        if name not in ('auto', team().device.type):
+            raise CufitError(f'Device {name!r} was asked for, but {team().size} processes were '
+                             f'started for {team().device.type}, one device each. Leave --device '
+                             'out; for CPUs, set ACCELERATE_USE_CPU=true before launching.')
         return team().device
     if name == 'auto': return torch.device(next(k for k, v in have.items() if v))
     kind = choose(str(name).split(':')[0], ['auto', *have], 'device')
-    if not have[kind]: raise CufitError(f'Device {name!r} was asked for, but PyTorch finds none here. Use --device cpu, or install a PyTorch build for it.')
+    if not have[kind]:
+        raise CufitError(f'Device {name!r} was asked for, but PyTorch finds none here. '
+                         'Use --device cpu, or install a PyTorch build for it.')
     return torch.device(name)
 
 # %% ../nbs/api/core.ipynb #88654b02
@@ -124,21 +130,25 @@ def autocast(device:torch.device, # where the model runs
             ):
     "The autocast context for `precision`; with float32 and tf32 it does nothing."
     choose(precision, PRECISIONS, 'precision')
-    return torch.autocast(device.type, dtype=HALVES.get(precision, torch.bfloat16), enabled=precision in HALVES)
+    return torch.autocast(device.type, dtype=HALVES.get(precision, torch.bfloat16),
+                          enabled=precision in HALVES)
 
 def loss_scaler(device:torch.device, # where the model runs
                 precision:str='float32', # one of `PRECISIONS`
                )->torch.amp.GradScaler:
-    "For float16: multiplies losses so that small gradients survive, and skips a step whose gradients overflow. It does nothing for the others."
-    return torch.amp.GradScaler(device.type, init_scale=4096., enabled=precision == 'float16')   # PyTorch's 65,536 overflows in the first steps and skips them; it doubles every 2,000 steps
+    "Float16 only: scales losses so small gradients survive; skips a step whose gradients overflow."
+    # PyTorch's 65,536 overflows in the first steps and skips them; it doubles every 2,000 steps
+    return torch.amp.GradScaler(device.type, init_scale=4096., enabled=precision == 'float16')
 
 @contextmanager
 def matrix_precision(precision:str='float32', # one of `PRECISIONS`
                     ):
-    "Inside the block float32 matrix products are exact, or, with tf32, rounded as a GPU's tensor cores like them."
-    kept,rounded = (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),choose(precision, PRECISIONS, 'precision') == 'tf32'
+    "Inside, float32 matrix products are exact, or with tf32 rounded as GPU tensor cores like them."
+    kept,rounded = ((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),
+                    choose(precision, PRECISIONS, 'precision') == 'tf32')
     torch.set_float32_matmul_precision('high' if rounded else 'highest')
-    torch.backends.cudnn.allow_tf32 = rounded   # PyTorch rounds convolutions unless told not to; the patches are one
+    # PyTorch rounds convolutions unless told not to; the patches are one
+    torch.backends.cudnn.allow_tf32 = rounded
     try: yield
     finally:
         torch.set_float32_matmul_precision(kept[0])
@@ -147,7 +157,7 @@ def matrix_precision(precision:str='float32', # one of `PRECISIONS`
 # %% ../nbs/api/core.ipynb #de5af7b4
 @contextmanager
 def atomic(path):
-    "Yield a temporary path beside `path`; it replaces `path` if the block succeeds and vanishes if it fails."
+    "Yield a temporary path beside `path`; it replaces `path` if the block succeeds, else vanishes."
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.', suffix=path.suffix)
     os.close(fd); part = Path(name)
@@ -184,25 +194,35 @@ def save_tensors(path, tensors:dict, # name -> tensor
                  **header, # JSON-able facts
                 ):
     "Write tensors with a JSON header, atomically."
-    with atomic(path) as part: save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part, metadata={'cufit': json.dumps(header)})
+    with atomic(path) as part:
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, part,
+                  metadata={'cufit': json.dumps(header)})
 
 def load_tensors(path, # of a file that `save_tensors` wrote
                 )->tuple: # (dict of tensors, header)
     "Read what `save_tensors` wrote."
-    if not Path(path).is_file(): raise CufitError(f'There is no file {path}. A run folder holds it once training has got that far; give the folder that train printed.')
+    if not Path(path).is_file():
+        raise CufitError(f'There is no file {path}. A run folder holds it once training has got '
+                         'that far; give the folder that train printed.')
     try:
-        with safe_open(str(path), 'pt') as f: return {k: f.get_tensor(k) for k in f.keys()},json.loads((f.metadata() or {}).get('cufit', '{}'))
-    except SafetensorError as e: raise CufitError(f'{path} is not a whole safetensors file: {e}. Make or fetch it again.') from e
+        with safe_open(str(path), 'pt') as f:
+            return ({k: f.get_tensor(k) for k in f.keys()},
+                    json.loads((f.metadata() or {}).get('cufit', '{}')))
+    except SafetensorError as e:
+        raise CufitError(f'{path} is not a whole safetensors file: {e}. '
+                         'Make or fetch it again.') from e
 
 # %% ../nbs/api/core.ipynb #2e6e930d
 def bar_stream(): # a text stream
-    "Where progress bars go: standard output where a Jupyter kernel shows it, standard error anywhere else."
+    "Where progress bars go: standard output where a Jupyter kernel shows it, else standard error."
     return sys.stdout if type(sys.stdout).__module__.startswith('ipykernel') else sys.stderr
 
-def progress(iterable, # what to walk through; None for a bar that is moved by hand, and shows at once
+def progress(iterable, # what to walk through; None for a bar moved by hand, which shows at once
              desc:str='', # what is being done
              total:int=None, # number of steps, where `iterable` has no length
              **kwargs):
     "`iterable` with a progress bar on `bar_stream()`; only the main process of a team shows it."
-    looks = dict(dynamic_ncols=True, mininterval=0.5, delay=0 if iterable is None else 1, file=bar_stream())
-    return tqdm(iterable, desc=desc, total=total, **looks | kwargs | ({} if team().main else dict(disable=True)))
+    looks = dict(dynamic_ncols=True, mininterval=0.5, delay=0 if iterable is None else 1,
+                 file=bar_stream())
+    return tqdm(iterable, desc=desc, total=total,
+                **looks | kwargs | ({} if team().main else dict(disable=True)))

@@ -21,26 +21,32 @@ from .core import CufitError
 # %% ../nbs/api/figure.ipynb #a57708d1
 OKABE_ITO = dict(black='#000000', orange='#E69F00', sky='#56B4E9', green='#009E73',
                  yellow='#F0E442', blue='#0072B2', vermillion='#D55E00', purple='#CC79A7')
-CYCLE = (*(OKABE_ITO[c] for c in ('blue', 'vermillion', 'green', 'orange', 'purple', 'sky', 'black')), '#888888')   # yellow is too faint on white
+CYCLE = (*(OKABE_ITO[c]
+           for c in ('blue', 'vermillion', 'green', 'orange', 'purple', 'sky', 'black')),
+         '#888888')   # yellow is too faint on white
 DASHES = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 MARKERS = 'osD^vP*Xp<>h'
 
 # %% ../nbs/api/figure.ipynb #803a765d
-METHOD_COLORS = dict(linear=OKABE_ITO['blue'], rein=OKABE_ITO['vermillion'], cufit=OKABE_ITO['green'],
-                     lpm=OKABE_ITO['sky'], iam=OKABE_ITO['orange'], lam=OKABE_ITO['green'],
-                     clean=OKABE_ITO['black'], given=OKABE_ITO['purple'])
-METHOD_DASHES = dict(linear='--', rein=':', cufit='-', lpm='--', iam='-.', lam='-', clean='-', given=(0, (1, 1)))
+METHOD_COLORS = dict(linear=OKABE_ITO['blue'], rein=OKABE_ITO['vermillion'],
+                     cufit=OKABE_ITO['green'], lpm=OKABE_ITO['sky'], iam=OKABE_ITO['orange'],
+                     lam=OKABE_ITO['green'], clean=OKABE_ITO['black'], given=OKABE_ITO['purple'])
+METHOD_DASHES = dict(linear='--', rein=':', cufit='-', lpm='--', iam='-.', lam='-',
+                     clean='-', given=(0, (1, 1)))
 
 def looks(names, # of lines, bars or point clouds; a method's name may come first in them
          )->dict: # name -> (colour, dash)
-    "A colour and a dash for each name: the method's own where it begins with one, else the next that is free."
+    "A colour and a dash for each name: those of the method it begins with, else the next free."
     names = [str(n) for n in names]; out = {}
     word = {n: (n.lower().replace(',', ' ').split() or [''])[0] for n in names}
-    free = [c for c in CYCLE if c not in {METHOD_COLORS.get(w) for w in word.values()}] or list(CYCLE)
+    free = ([c for c in CYCLE if c not in {METHOD_COLORS.get(w) for w in word.values()}]
+            or list(CYCLE))
     used, others = set(), 0
     for n in sorted(names, key=lambda n: word[n] not in METHOD_COLORS):
-        color = METHOD_COLORS.get(word[n]) or free[others % len(free)]; others += word[n] not in METHOD_COLORS
-        dash = next((d for d in (METHOD_DASHES.get(word[n], DASHES[0]), *DASHES) if d not in used), '-')
+        color = METHOD_COLORS.get(word[n]) or free[others % len(free)]
+        others += word[n] not in METHOD_COLORS
+        dash = next((d for d in (METHOD_DASHES.get(word[n], DASHES[0]), *DASHES)
+                     if d not in used), '-')
         used.add(dash); out[n] = (color, dash)
     return {n: out[n] for n in names}
 
@@ -49,9 +55,12 @@ def style(grid:bool=True, # thin lines behind the data
          ):
     "A context in which figures have the look of this project."
     return mpl.rc_context({
-        'font.size': 11, 'axes.titlesize': 11, 'axes.labelsize': 11, 'xtick.labelsize': 10, 'ytick.labelsize': 10, 'legend.fontsize': 10,
-        'axes.grid': grid, 'grid.color': '#DDDDDD', 'grid.linewidth': 0.8, 'axes.axisbelow': True, 'lines.linewidth': 2,
-        'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False, 'figure.facecolor': 'white', 'axes.facecolor': 'white'})
+        'font.size': 11, 'axes.titlesize': 11, 'axes.labelsize': 11,
+        'xtick.labelsize': 10, 'ytick.labelsize': 10, 'legend.fontsize': 10,
+        'axes.grid': grid, 'grid.color': '#DDDDDD', 'grid.linewidth': 0.8,
+        'axes.axisbelow': True, 'lines.linewidth': 2,
+        'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False,
+        'figure.facecolor': 'white', 'axes.facecolor': 'white'})
 
 # %% ../nbs/api/figure.ipynb #5e656eb6
 def fewer_colors(sheet:Image.Image, # RGB
@@ -67,9 +76,10 @@ def fewer_colors(sheet:Image.Image, # RGB
 
 # %% ../nbs/api/figure.ipynb #5734488b
 class Picture(Figure):
-    "A matplotlib figure that shows itself once, as the last value of a cell, and needs no `pyplot`."
+    "A matplotlib figure that shows itself once, as the last value of a cell, without `pyplot`."
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {'image/png': base64.b64encode(figure_png(self, optimize=True)).decode(), 'text/plain': repr(self)}
+        return {'image/png': base64.b64encode(figure_png(self, optimize=True)).decode(),
+                'text/plain': repr(self)}
 
 def figure_png(fig:Figure, # any matplotlib figure
                dpi:int=None, # dots per inch; the figure's own by default
@@ -86,7 +96,7 @@ def figure_png(fig:Figure, # any matplotlib figure
 
 def new_figure(width:float=7., # inches; 7 are 700 pixels
                height:float=3.5, # inches
-               layout='constrained', # how axes make room for each other; None leaves them where they are put
+               layout='constrained', # how axes make room for each other; None leaves them as put
               )->Picture:
     "An empty figure that shows itself once."
     return Picture(figsize=(width, height), dpi=100, layout=layout)
@@ -96,8 +106,12 @@ def check_images(images, # uint8 [N, 3, H, W]
                 )->np.ndarray: # the same
     "Return the images, or say what is wrong with them."
     a = np.asarray(images)
-    if a.ndim != 4 or a.shape[1] != 3 or not len(a): raise CufitError(f'Images have shape {a.shape}; expected [N, 3, height, width] with at least one image. One image x is x[None]; channels last is images.transpose(0, 3, 1, 2).')
-    if a.dtype != np.uint8: raise CufitError(f'Images are of type {a.dtype}; expected uint8, 0 to 255.')
+    if a.ndim != 4 or a.shape[1] != 3 or not len(a):
+        raise CufitError(f'Images have shape {a.shape}; expected [N, 3, height, width] with at '
+                         'least one image. One image x is x[None]; channels last is '
+                         'images.transpose(0, 3, 1, 2).')
+    if a.dtype != np.uint8:
+        raise CufitError(f'Images are of type {a.dtype}; expected uint8, 0 to 255.')
     return a
 
 def check_length(values, # a sequence or None
@@ -107,7 +121,8 @@ def check_length(values, # a sequence or None
     "Return `values` as a list; None as n times None."
     if values is None: return [None]*n
     values = list(values)
-    if len(values) != n: raise CufitError(f'There are {len(values)} {what}, but {n} are needed: one for each.')
+    if len(values) != n:
+        raise CufitError(f'There are {len(values)} {what}, but {n} are needed: one for each.')
     return values
 
 # %% ../nbs/api/figure.ipynb #c573b2a2
@@ -138,14 +153,20 @@ def draw_images(ax, # the axes to draw on
                )->tuple: # (height, width) of the mosaic, pixels
     "Draw images in rows on `ax`, each with its title; marked ones are framed."
     images = check_images(images); n, _, h, w = images.shape
-    titles, marks, pad = check_length(titles, n, 'titles'), check_length(marks, n, 'marks'), max(3, w//7)
+    titles, marks, pad = (check_length(titles, n, 'titles'), check_length(marks, n, 'marks'),
+                          max(3, w//7))
     most = max(8, int(72*width/columns/5))       # letters that fit above an image, 5 points each
-    titles = [t if t is None else '\n'.join(textwrap.fill(line, most, break_long_words=False) for line in str(t).split('\n')) for t in titles]
+    titles = [t if t is None
+              else '\n'.join(textwrap.fill(line, most, break_long_words=False)
+                             for line in str(t).split('\n'))
+              for t in titles]
     lines = max((str(t).count('\n')+1 for t in titles if t is not None), default=0)
-    sheet, corners = mosaic(images, columns, (int(lines*.16*columns/width*(w+pad)) + pad, pad))     # a line of text takes 0.16 inch
+    # a line of text takes 0.16 inch
+    sheet, corners = mosaic(images, columns, (int(lines*.16*columns/width*(w+pad)) + pad, pad))
     ax.axis('off'); ax.imshow(sheet)
     for t,m,(x,y) in zip(titles, marks, corners):
-        if t is not None: ax.text(x+w/2, y-pad*.6, t, ha='center', va='bottom', fontsize=9, linespacing=1.05)
+        if t is not None:
+            ax.text(x+w/2, y-pad*.6, t, ha='center', va='bottom', fontsize=9, linespacing=1.05)
         _frame(ax, (x, y), (w, h), m, pad/2)
     return sheet.shape[:2]
 

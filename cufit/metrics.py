@@ -15,7 +15,9 @@ from .core import CufitError
 # %% ../nbs/api/metrics.ipynb #33518e94
 def _same_length(**arrays):
     sizes = {k: len(v) for k, v in arrays.items()}
-    if len(set(sizes.values())) > 1: raise CufitError(f'These need one entry per image, but their lengths differ: {sizes}. Pass rows of the same images.')
+    if len(set(sizes.values())) > 1:
+        raise CufitError(f'These need one entry per image, but their lengths differ: {sizes}. '
+                         'Pass rows of the same images.')
 
 def accuracy(predicted:np.ndarray, # int [N]
              labels:np.ndarray, # int [N]
@@ -44,17 +46,19 @@ def auc(probabilities:np.ndarray, # [N, K], rows sum to 1
     "Area under the ROC curve, one class against the rest, mean over classes."
     _same_length(probabilities=probabilities, labels=labels)
     scored = [k for k in range(probabilities.shape[1]) if 0 < (labels == k).sum() < len(labels)]
-    return float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in scored])) if scored else float('nan')
+    return (float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in scored]))
+            if scored else float('nan'))
 
 def calibration_error(probabilities:np.ndarray, # [N, K], rows sum to 1
                       labels:np.ndarray, # int [N]
                       bins:int=15, # bins of equal width over [0, 1]
                      )->float: # in [0, 1]
-    "Expected calibration error: mean gap between confidence and accuracy, weighted by bin (Guo et al. 2017)."
+    "Expected calibration error: mean |confidence - accuracy|, weighted by bin (Guo et al. 2017)."
     _same_length(probabilities=probabilities, labels=labels)
     sure,right = probabilities.max(1),probabilities.argmax(1) == labels
     place = np.minimum((sure*bins).astype(int), bins-1)
-    return float(sum(abs(right[place == b].mean()-sure[place == b].mean())*(place == b).mean() for b in np.unique(place)))
+    return float(sum(abs(right[place == b].mean()-sure[place == b].mean())*(place == b).mean()
+                     for b in np.unique(place)))
 
 # %% ../nbs/api/metrics.ipynb #3d621e19
 def quadratic_kappa(predicted:np.ndarray, # int grades [N]
@@ -84,8 +88,10 @@ def scores(probabilities:np.ndarray, # [N, K], rows sum to 1
           )->dict: # floats in [0, 1], and the list of recalls
     "Accuracy, balanced accuracy, recall per class, AUC and calibration error."
     k,predicted = probabilities.shape[1],probabilities.argmax(1)
-    found = dict(accuracy=accuracy(predicted, labels), balanced_accuracy=balanced_accuracy(predicted, labels, k),
-                 auc=auc(probabilities, labels), calibration_error=calibration_error(probabilities, labels))
+    found = dict(accuracy=accuracy(predicted, labels),
+                 balanced_accuracy=balanced_accuracy(predicted, labels, k),
+                 auc=auc(probabilities, labels),
+                 calibration_error=calibration_error(probabilities, labels))
     recall = per_class_recall(predicted, labels, k).tolist()
     return {n: jsonable(v) for n, v in (found | dict(per_class_recall=recall)).items()}
 

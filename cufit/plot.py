@@ -28,14 +28,17 @@ def _number(v, fmt, zeros):
 def _heat(ax, m, top, fmt, zeros, size):
     ax.imshow(m, cmap='Blues', vmin=0, vmax=top)
     for (i, j), v in np.ndenumerate(m):
-        ax.text(j, i, _number(v, fmt, zeros), ha='center', va='center', fontsize=size, color='white' if v > .6*top else 'black')
+        ax.text(j, i, _number(v, fmt, zeros), ha='center', va='center', fontsize=size,
+                color='white' if v > .6*top else 'black')
 
 # %% ../nbs/api/plot.ipynb #04002c52
 def check_matrices(m, # [K, L] or a list of them
                   )->list: # of float [K, L]
     "One matrix or several, as a list; all of one shape."
     ms = [np.asarray(a, dtype=float) for a in ([m] if np.ndim(m[0]) == 1 else m)]
-    if any(a.ndim != 2 or a.shape != ms[0].shape for a in ms): raise CufitError(f'Matrices have shapes {[a.shape for a in ms]}; expected two axes each and one shape for all.')
+    if any(a.ndim != 2 or a.shape != ms[0].shape for a in ms):
+        raise CufitError(f'Matrices have shapes {[a.shape for a in ms]}; expected two axes each '
+                         'and one shape for all.')
     return ms
 
 def draw_matrix(ax, # the axes to draw on
@@ -58,8 +61,11 @@ def _ticks(ax, names, first):
 # %% ../nbs/api/plot.ipynb #00fdcb5f
 def _names(classes, k, l):
     if classes is None: return [[str(i) for i in range(k)], [str(i) for i in range(l)]]
-    rows, columns = (classes, classes) if k == l and not (len(classes) == 2 and not isinstance(classes[0], str)) else classes
-    return [[shorten(c) for c in check_length(rows, k, 'row names')], [shorten(c) for c in check_length(columns, l, 'column names')]]
+    rows, columns = ((classes, classes)
+                     if k == l and not (len(classes) == 2 and not isinstance(classes[0], str))
+                     else classes)
+    return [[shorten(c) for c in check_length(rows, k, 'row names')],
+            [shorten(c) for c in check_length(columns, l, 'column names')]]
 
 # %% ../nbs/api/plot.ipynb #8704b6e7
 def matrix(m, # [K, L] or a list of them, drawn side by side
@@ -71,7 +77,8 @@ def matrix(m, # [K, L] or a list of them, drawn side by side
            zeros:bool=False, # write zeros too
           )->Figure:
     "Heat maps with their numbers; one colour scale for all, from 0 to the largest entry."
-    ms = check_matrices(m); columns = min(columns, len(ms)); rows = -(-len(ms)//columns); k, l = ms[0].shape
+    ms = check_matrices(m); columns = min(columns, len(ms)); rows = -(-len(ms)//columns)
+    k, l = ms[0].shape
     titles = check_length([title] if isinstance(title, str) else title, len(ms), 'titles')
     names = _names(classes, k, l)
     left, below = (max(map(len, n)) for n in names)                      # letters
@@ -92,12 +99,13 @@ def spread(heights, # [n] wanted positions
           )->np.ndarray: # float [n] positions, at least `gap` apart
     "Move positions apart, as little as possible in the sense of least squares."
     h = np.asarray(heights, dtype=float); order = np.argsort(h, kind='stable')
-    blocks = []                                   # [mean, size]: neighbours that had to be pushed together
+    blocks = []                        # [mean, size]: neighbours that had to be pushed together
     for v in h[order] - gap*np.arange(len(h)):
         blocks.append([v, 1])
         while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
             (a, m), (b, n) = blocks[-2:]; blocks[-2:] = [[(a*m + b*n)/(m+n), m+n]]
-    out = np.empty(len(h)); out[order] = np.repeat([b[0] for b in blocks], [b[1] for b in blocks]) + gap*np.arange(len(h))
+    out = np.empty(len(h))
+    out[order] = np.repeat([b[0] for b in blocks], [b[1] for b in blocks]) + gap*np.arange(len(h))
     return out
 
 # %% ../nbs/api/plot.ipynb #42987f23
@@ -109,8 +117,11 @@ def check_lines(lines, # dict name -> [n] numbers, or a DataFrame with a column 
     out = {}
     for name in lines:
         y = np.asarray(lines[name], dtype=float)
-        at = np.arange(1, len(y)+1) if x is None and y.ndim == 1 else np.asarray([] if x is None else x, dtype=float)
-        if y.shape != at.shape or not np.isfinite(y).any(): raise CufitError(f'Line {name!r} has shape {y.shape} for {len(at)} places on the x axis; expected one finite number for each.')
+        at = (np.arange(1, len(y)+1) if x is None and y.ndim == 1
+              else np.asarray([] if x is None else x, dtype=float))
+        if y.shape != at.shape or not np.isfinite(y).any():
+            raise CufitError(f'Line {name!r} has shape {y.shape} for {len(at)} places on the '
+                             'x axis; expected one finite number for each.')
         out[str(name)] = (at, y)
     if not out: raise CufitError('There is no line to draw; expected a dict of name -> numbers.')
     return out
@@ -125,8 +136,9 @@ def _end_labels(ax, ends, size=10):
     at = spread([y for _,_,y,_ in ends], (high-low)*size*1.25/tall)
     right = max(x for _,x,_,_ in ends)
     for (name,x,y,color),h in zip(ends, at):
-        ax.annotate(shorten(name, 24), (x, y), xytext=(12, (h-y)/(high-low)*tall), textcoords='offset points', va='center', fontsize=size,
-                    annotation_clip=False, arrowprops=dict(arrowstyle='-', color=color, lw=.8, shrinkA=1, shrinkB=0))
+        ax.annotate(shorten(name, 24), (x, y), xytext=(12, (h-y)/(high-low)*tall),
+                    textcoords='offset points', va='center', fontsize=size, annotation_clip=False,
+                    arrowprops=dict(arrowstyle='-', color=color, lw=.8, shrinkA=1, shrinkB=0))
 
 # %% ../nbs/api/plot.ipynb #f3624935
 def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame with a column each
@@ -142,16 +154,19 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
     with style():
         fig = new_figure(7, height); ax = fig.subplots()
         for name,(at,y) in data.items():
-            color, dash = (colors or {}).get(name, own[name][0]), (dashes or {}).get(name, own[name][1])
+            color, dash = ((colors or {}).get(name, own[name][0]),
+                           (dashes or {}).get(name, own[name][1]))
             ax.plot(at, y, linestyle=dash, color=color, label=name)
-            if name in (bands or {}): ax.fill_between(at, *bands[name], color=color, alpha=.18, lw=0)
+            if name in (bands or {}):
+                ax.fill_between(at, *bands[name], color=color, alpha=.18, lw=0)
             last = np.flatnonzero(np.isfinite(y))[-1]; ends.append((name, at[last], y[last], color))
         _label(ax, xlabel, ylabel, title, ylim); _end_labels(ax, ends)
-        if all((at == np.round(at)).all() for at,_ in data.values()): ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if all((at == np.round(at)).all() for at,_ in data.values()):
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
 # %% ../nbs/api/plot.ipynb #5ad3c702
-def curve_panels(panels:dict, # title -> dict name -> [n] numbers (NaN leaves a gap), or a DataFrame with a column each
+def curve_panels(panels:dict, # title -> dict name -> [n] numbers (NaN: gap) or DataFrame of columns
                  x=None, # [n] places on the x axis, shared by all; a DataFrame's index, or 1 to n
                  xlabel:str='epoch', ylabel:str='',
                  height:float=3.4, # inches
@@ -160,9 +175,12 @@ def curve_panels(panels:dict, # title -> dict name -> [n] numbers (NaN leaves a 
     data = {title: check_lines(lines, x) for title,lines in panels.items()}
     own = looks(dict.fromkeys(n for lines in data.values() for n in lines))
     with style():
-        fig = new_figure(7, height); axes = fig.subplots(1, len(data), sharey=True, squeeze=False)[0]; drawn = {}
+        fig = new_figure(7, height)
+        axes = fig.subplots(1, len(data), sharey=True, squeeze=False)[0]; drawn = {}
         for ax,(title,lines) in zip(axes, data.items()):
-            for name,(at,y) in lines.items(): drawn[name], = ax.plot(at, y, color=own[name][0], linestyle=own[name][1], label=name)
+            for name,(at,y) in lines.items():
+                drawn[name], = ax.plot(at, y, color=own[name][0], linestyle=own[name][1],
+                                       label=name)
             _label(ax, xlabel, ylabel if ax is axes[0] else '', title, None)
         fig.legend(drawn.values(), drawn, loc='outside upper center', ncols=len(drawn))
     return fig
@@ -174,7 +192,9 @@ def check_series(series, # dict name -> [K] numbers, or a DataFrame with a colum
     "Series as float arrays, or the name of the one that does not fit."
     out = {str(n): np.asarray(series[n], dtype=float) for n in series}
     for name,v in out.items():
-        if v.shape != (k,): raise CufitError(f'Series {name!r} has shape {v.shape}; expected one number for each of the {k} classes.')
+        if v.shape != (k,):
+            raise CufitError(f'Series {name!r} has shape {v.shape}; expected one number for each '
+                             f'of the {k} classes.')
     if not out: raise CufitError('There is no series to draw; expected a dict of name -> numbers.')
     return out
 
@@ -183,15 +203,20 @@ HATCHES = ('', '///', '...', 'xx')
 def _one_series(ax, i, n, v, base, stacked, fmt, **kw):
     at, width = np.arange(len(v)), .75 if stacked else .74/n
     if not stacked: at = at + ((i+.5)/n - .5)*.8
-    b = ax.bar(at, np.nan_to_num(v), width, bottom=base if stacked else None, edgecolor='white', hatch=HATCHES[i % 4], capsize=2, **kw)
-    texts = ax.bar_label(b, [_number(x, fmt, True) for x in v], fontsize=9, padding=1, label_type='center' if stacked else 'edge') if fmt else ()
+    b = ax.bar(at, np.nan_to_num(v), width, bottom=base if stacked else None, edgecolor='white',
+               hatch=HATCHES[i % 4], capsize=2, **kw)
+    texts = (ax.bar_label(b, [_number(x, fmt, True) for x in v], fontsize=9, padding=1,
+                          label_type='center' if stacked else 'edge') if fmt else ())
     for t in texts:
-        if stacked: t.set_bbox(dict(boxstyle='round,pad=.15', fc='white', ec='none'))     # readable on any colour and hatch
+        # readable on any colour and hatch
+        if stacked: t.set_bbox(dict(boxstyle='round,pad=.15', fc='white', ec='none'))
 
 def _class_ticks(ax, classes):
     names = [shorten(c) for c in classes]
     tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 88
-    ax.set_xticks(range(len(names)), names, rotation=35 if tight else 0, ha='right' if tight else 'center'); ax.grid(False, axis='x')
+    ax.set_xticks(range(len(names)), names, rotation=35 if tight else 0,
+                  ha='right' if tight else 'center')
+    ax.grid(False, axis='x')
 
 # %% ../nbs/api/plot.ipynb #b5a0d091
 def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a column each
@@ -208,10 +233,12 @@ def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a
     with style():
         fig = new_figure(7, height); ax = fig.subplots()
         for i,(name,v) in enumerate(data.items()):
-            _one_series(ax, i, len(data), v, base, stacked, fmt, label=name, color=(colors or {}).get(name, own[name][0]), yerr=(errors or {}).get(name))
+            _one_series(ax, i, len(data), v, base, stacked, fmt, label=name,
+                        color=(colors or {}).get(name, own[name][0]), yerr=(errors or {}).get(name))
             base = base + np.nan_to_num(v)
         _class_ticks(ax, classes); _label(ax, xlabel, ylabel, title, ylim)
-        if len(data) > 1: fig.legend(*ax.get_legend_handles_labels(), loc='outside upper right', ncols=len(data))
+        if len(data) > 1:
+            fig.legend(*ax.get_legend_handles_labels(), loc='outside upper right', ncols=len(data))
     return fig
 
 # %% ../nbs/api/plot.ipynb #fe18394d
@@ -221,9 +248,15 @@ def check_points(points, # [N, 2]
                 )->tuple: # (float [N, 2], int [N])
     "Points and their labels, or what is wrong with them."
     p, y = np.asarray(points, dtype=float), np.asarray(labels)
-    if p.ndim != 2 or p.shape[1] != 2: raise CufitError(f'Points have shape {p.shape}; expected [N, 2]: reduce features to two dimensions first.')
-    if y.shape != (len(p),): raise CufitError(f'There are {len(p)} points and labels of shape {y.shape}; expected one label a point.')
-    if len(y) and (y.min() < 0 or y.max() >= k): raise CufitError(f'Labels go from {y.min()} to {y.max()}; with {k} class names they have to be 0 to {k-1}.')
+    if p.ndim != 2 or p.shape[1] != 2:
+        raise CufitError(f'Points have shape {p.shape}; expected [N, 2]: reduce features to two '
+                         'dimensions first.')
+    if y.shape != (len(p),):
+        raise CufitError(f'There are {len(p)} points and labels of shape {y.shape}; expected one '
+                         'label a point.')
+    if len(y) and (y.min() < 0 or y.max() >= k):
+        raise CufitError(f'Labels go from {y.min()} to {y.max()}; with {k} class names they have '
+                         f'to be 0 to {k-1}.')
     return p, y
 
 # %% ../nbs/api/plot.ipynb #1910a43e
@@ -239,10 +272,15 @@ def scatter2d(points, # [N, 2]
     ring = np.array([bool(m) for m in check_length(marks, len(p), 'marks')], dtype=bool)
     with style():
         fig = new_figure(7, height); ax = fig.subplots()
-        for k,name in enumerate(classes):      # shapes tell apart what shares a colour beyond eight classes
+        # shapes tell apart what shares a colour beyond eight classes
+        for k,name in enumerate(classes):
             marker = MARKERS[k % len(MARKERS)]
-            ax.scatter(*p[y == k].T, s=size*(1.8 if marker in '*P' else 1), color=CYCLE[k % len(CYCLE)], marker=marker, label=shorten(name, 20), alpha=.8, linewidths=0)
-        if ring.any(): ax.scatter(*p[ring].T, s=size*2.6, facecolors='none', edgecolors='black', linewidths=1, label='marked')
+            ax.scatter(*p[y == k].T, s=size*(1.8 if marker in '*P' else 1),
+                       color=CYCLE[k % len(CYCLE)], marker=marker, label=shorten(name, 20),
+                       alpha=.8, linewidths=0)
+        if ring.any():
+            ax.scatter(*p[ring].T, s=size*2.6, facecolors='none', edgecolors='black',
+                       linewidths=1, label='marked')
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
         fig.legend(*ax.get_legend_handles_labels(), loc='outside right upper')
     return fig

@@ -26,3 +26,7 @@ def from_lesson():
         assert not missing, f"{notebook}.ipynb does not define {missing}"
         return [namespace[n] for n in names]
     return load
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: left to `make test-rest`")

@@ -1,4 +1,5 @@
-"The command line as a user types it, in processes of its own."
+"The command line as a user types it; in this process but for one run, since a new one spends seconds on importing PyTorch."
+import contextlib
 import io
 import json
 import os
@@ -6,6 +7,8 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -15,33 +18,38 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CUFIT_DATA", ROOT.parent/"shared"/"data"))
 WEIGHTS = Path(os.environ.get("CUFIT_WEIGHTS", ROOT.parent/"shared"/"weights"))/"deit_tiny_patch16_224_fp16.safetensors"
 CUFIT = Path(sys.executable).parent/"cufit"
+pytestmark = pytest.mark.xdist_group("cli")   # one worker, so that the run they share is made once
 
 
-def cufit(*args, code=0, **kwargs):
-    done = subprocess.run([CUFIT, *map(str, args)], capture_output=True, text=True, timeout=600, **kwargs)
+def cufit(*args, code=0, cwd="."):
+    "The command in this process: what it wrote, once its exit code is the expected one."
+    from cufit.cli import main
+    out, err = io.StringIO(), io.StringIO()
+    with patch.object(sys, "argv", ["cufit", *map(str, args)]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd):
+        with pytest.raises(SystemExit) as e: main()
+    done = SimpleNamespace(returncode=e.value.code or 0, stdout=out.getvalue(), stderr=err.getvalue())
     assert done.returncode == code, done.stdout+done.stderr
     return done
 
 
-def inside(capsys, monkeypatch, *args):
-    "The same command in this process, for the many cases that end early: exit code and standard error."
-    from cufit.cli import main
-    monkeypatch.setattr(sys, "argv", ["cufit", *map(str, args)])
-    with pytest.raises(SystemExit) as e: main()
-    return e.value.code, capsys.readouterr().err
+def process(*args, **kwargs):
+    "The same in a process of its own."
+    done = subprocess.run([CUFIT, *map(str, args)], capture_output=True, text=True, timeout=600, **kwargs)
+    assert done.returncode == 0, done.stdout+done.stderr
+    return done
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    "A small run on the embedded cells."
+    "A small run on the embedded cells, by a process of its own."
     out = tmp_path_factory.mktemp("runs")/"first"
-    done = cufit("train", "--data", "cells", "--limit", 64, "--epochs", 2, "--curves", 32, "--keep-last", 2, "--out", out)
+    done = process("train", "--data", "cells", "--limit", 64, "--epochs", 2, "--curves", 32, "--keep-last", 2, "--out", out)
     return out, done
 
 
 def test_every_command_shows_an_example():
     for command in ("train", "evaluate", "demo", "data"):
-        assert f"Example: cufit {command}" in cufit(command, "--help").stdout
+        assert f"Example: cufit {command}" in process(command, "--help").stdout
 
 
 def test_train_says_the_cost_first_and_the_scores_last(run):
@@ -59,9 +67,8 @@ def test_a_dry_run_needs_no_folder_and_writes_nothing(tmp_path):
     assert cost.startswith("cufit: 64 images x 2 epochs") and "realised" in noise and not list(tmp_path.iterdir())
 
 
-def test_a_run_without_a_folder_is_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
-    code, said = inside(capsys, monkeypatch, "train", "--data", tmp_path/"nowhere")
-    assert code == 1 and "--out runs/mine" in said
+def test_a_run_without_a_folder_is_refused_before_anything_is_read(tmp_path):
+    assert "--out runs/mine" in cufit("train", "--data", tmp_path/"nowhere", code=1).stderr
 
 
 def test_metrics_hold_what_is_promised(run):
@@ -104,22 +111,19 @@ def test_a_finished_run_is_not_overwritten(run):
     (["--method", "cufti"], ["cufti", "'cufit'"]), (["--noise-kind", "symetric"], ["symmetric"]), (["--noise", "1.4"], ["1.4"]),
     (["--data", "no/such/folder"], ["no/such/folder"]), (["--backbone", "vit_smal"], ["no model"]), (["--epochs", "0"], ["at least 1"]),
     (["--method", "rein", "--views", "2"], ["linear"]), (["--precision", "float8"], ["bfloat16"])])
-def test_wrong_values_are_answered_with_a_sentence(tmp_path, capsys, monkeypatch, args, words):
-    code, said = inside(capsys, monkeypatch, "train", *args, "--out", tmp_path/"run")
+def test_wrong_values_are_answered_with_a_sentence(tmp_path, args, words):
+    said = cufit("train", *args, "--out", tmp_path/"run", code=1).stderr
     said = said[said.rindex("cufit: "):]   # what came before are progress bars
-    assert code == 1 and "Traceback" not in said
+    assert "Traceback" not in said
     for word in words: assert word in said
 
 
-def test_known_data_has_licence_and_source(capsys, monkeypatch):
+def test_known_data_has_licence_and_source():
     text = cufit("data", "bloodmnist").stdout
     assert "CC BY 4.0" in text and "http" in text
-    code, said = inside(capsys, monkeypatch, "data", "bloodmnst")
-    assert code == 1 and "Did you mean 'bloodmnist'" in said
-    code, said = inside(capsys, monkeypatch, "data", "aptos2019", "--get")
-    assert code == 1 and "with an account" in said
-    code, said = inside(capsys, monkeypatch, "data", "--get")
-    assert code == 1 and "MedMNIST name" in said
+    assert "Did you mean 'bloodmnist'" in cufit("data", "bloodmnst", code=1).stderr
+    assert "with an account" in cufit("data", "aptos2019", "--get", code=1).stderr
+    assert "MedMNIST name" in cufit("data", "--get", code=1).stderr
 
 
 def small_copy(source, target, n):
@@ -139,15 +143,31 @@ def test_real_images_end_to_end(tmp_path, name, columns):
     source = DATA/f"{name}.zip"
     if not source.is_file(): pytest.skip(f"no {source}; set CUFIT_DATA to its folder")
     if not WEIGHTS.is_file(): pytest.skip(f"no {WEIGHTS}; set CUFIT_WEIGHTS to its folder")
-    data = small_copy(source, tmp_path/f"{name}.zip", dict(train=12, val=4, test=8))
+    data = small_copy(source, tmp_path/f"{name}.zip", dict(train=8, val=2, test=3))
     out = tmp_path/"run"
-    cufit("train", "--data", data, *columns, "--backbone", "deit_tiny_patch16_224", "--weights", WEIGHTS, "--img-size", 224, "--method", "cufit", "--noise", 0.4, "--limit", 64, "--epochs", 1, "--out", out)
+    cufit("train", "--data", data, *columns, "--backbone", "deit_tiny_patch16_224", "--weights", WEIGHTS, "--img-size", 224, "--method", "cufit", "--noise", 0.4, "--limit", 48, "--epochs", 1, "--out", out)
     m = json.loads((out/"metrics.json").read_text())
-    assert m["n_train"] == 64 and 0.2 < m["realised_noise"] < 0.6
+    assert m["n_train"] == 48 and 0.2 < m["realised_noise"] < 0.6
     found = json.loads(cufit("evaluate", out, "--data", data, "--split", "test").stdout)
     assert found["n"] == m["n_test"] and abs(found["accuracy"]-m["accuracy"]) < 1e-9
 
 
+def test_the_demo_says_which_page_to_open_first(tmp_path, monkeypatch):
+    "And opens it where there is a desktop."
+    import webbrowser
+    opened = []
+    monkeypatch.setattr(webbrowser, "get", lambda: SimpleNamespace(open=lambda address: opened.append(address) or True))
+    said = cufit("demo", "--epochs", 1, "--out", tmp_path/"demo", "--open").stdout.splitlines()
+    assert said[-1].startswith(f"Open {tmp_path/'demo'}/report.html first") and opened == [(tmp_path/"demo"/"report.html").resolve().as_uri()]
+    page = (tmp_path/"demo"/"report.html").read_text()
+    assert all(f'href="{m}/report.html"' in page for m in ("linear", "rein", "cufit"))
+    def no_desktop(): raise webbrowser.Error("could not locate runnable browser")
+    monkeypatch.setattr(webbrowser, "get", no_desktop)
+    from cufit.cli import show
+    assert not show(tmp_path/"demo"/"report.html")
+
+
+@pytest.mark.slow
 def test_a_wheel_carries_the_weights_and_runs_the_demo(tmp_path):
     uv = Path(sys.executable).parent/"uv"
     subprocess.run([uv, "build", "--quiet", "--wheel", "--out-dir", tmp_path, ROOT], check=True, timeout=300)

@@ -704,3 +704,20 @@ def test_load_refuses_options_of_other_readers(tmp_path, table):
     csv = write_csv(tmp_path/'labels.csv', **table)
     raises(lambda: load(csv, 8, lable='label'), "'lable'", "'label'")
     assert told(load(tmp_path, 8).train.images) == told(load(str(csv), 8).train.images) == list(range(15))
+
+def test_ham10000_is_fetched_and_read(tmp_path, from_lesson):
+    "By the server that the download notebook makes: two archives and a converted table; the second call fetches neither again."
+    cells = dict(Image=Image, np=np, io=io, zipfile=zipfile, hashlib=hashlib, json=__import__('json'), threading=threading, BaseHTTPRequestHandler=http.server.BaseHTTPRequestHandler,
+                 ThreadingHTTPServer=http.server.ThreadingHTTPServer, parts=list(catalog.HAM_PARTS))
+    from_lesson('api/data.download', cells, 'archive', 'listing', 'Server')
+    try:
+        folder = catalog.fetch_ham10000(tmp_path/'ham', cells['address'])
+        splits = load(folder, 8)
+        assert sum(map(len, splits)) == 40 and splits.train.classes == ('mel', 'nv') and splits.train.groups is not None
+        asked = [a for a in cells['Server'].asked if 'datafile' in a]
+        assert len(asked) == 3 and catalog.fetch_ham10000(folder, cells['address']) == folder
+        assert [a for a in cells['Server'].asked if 'datafile' in a] == asked
+        cells['Server'].content = {k: v[:-9]+b'x'*9 for k, v in cells['content'].items()}
+        raises(lambda: catalog.fetch_ham10000(tmp_path/'damaged', cells['address']), catalog.HAM_PARTS[0], 'MD5')
+        assert not list((tmp_path/'damaged').glob('*'))
+    finally: cells['server'].shutdown(); cells['server'].server_close()

@@ -16,13 +16,15 @@ import numpy as np
 from ..core import CufitError, atomic, choose
 from .imageset import SPLITS, Splits
 from .listing import assemble, limit_rows, make_listing, plan_rows, read_listing
-from .sources import Source, all_sources, channels_first, file_bytes, file_finder, from_csv, list_table, read_table, register, resized, visible
-from .download import HARVARD, check_md5, copy_url, data_home, dataverse_files, fetch_dataverse, unpack
+from .sources import (Source, all_sources, channels_first, file_bytes, file_finder,
+                                from_csv, list_table, read_table, register, resized, visible)
+from .download import (HARVARD, check_md5, copy_url, data_home, dataverse_files,
+                                 fetch_dataverse, unpack)
 
 # %% ../../nbs/api/data.catalog.ipynb #58f70898
 HAM_TABLES = ('HAM10000_metadata.csv', 'HAM10000_metadata.tab', 'HAM10000_metadata')
 
-def ham10000(folder, # as distributed: HAM10000_metadata.csv and the two parts, or one folder of images
+def ham10000(folder, # as distributed: HAM10000_metadata.csv and two parts, or one folder of images
              size:int, # pixels a side
              limit:int=None, # training images at most
              seed:int=0, # of split and limit
@@ -31,11 +33,15 @@ def ham10000(folder, # as distributed: HAM10000_metadata.csv and the two parts, 
     "HAM10000: seven diagnoses, split here so that a lesion's images stay together."
     folder = Path(folder)
     csv = next((folder/n for n in HAM_TABLES if (folder/n).is_file()), None)
-    if csv is None: raise CufitError(f'{folder} holds no HAM10000_metadata.csv. Put it beside HAM10000_images_part_1 and HAM10000_images_part_2.')
+    if csv is None:
+        raise CufitError(f'{folder} holds no HAM10000_metadata.csv. '
+                         'Put it beside HAM10000_images_part_1 and HAM10000_images_part_2.')
     tops = [p for p in visible(folder.iterdir()) if p.is_dir()]
-    inside = [p for t in tops for p in visible(t.iterdir()) if p.is_dir()]   # some copies repeat a part's name inside it
-    listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(), list(map(str, [folder, *tops, *inside])),
-                         'image_id', 'dx', group='lesion_id')
+    # some copies repeat a part's name inside it
+    inside = [p for t in tops for p in visible(t.iterdir()) if p.is_dir()]
+    listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(),
+                         list(map(str, [folder, *tops, *inside])), 'image_id', 'dx',
+                         group='lesion_id')
     return read_listing(listing, file_bytes, size, limit, seed, into)
 
 # %% ../../nbs/api/data.catalog.ipynb #bec5f1e4
@@ -49,21 +55,29 @@ def aptos2019(folder, # as distributed: train.csv and train_images
              )->Splits:
     "APTOS-2019: five grades of diabetic retinopathy; train.csv is split here, 70/10/20 by grade."
     csv = Path(folder)/'train.csv'
-    if not csv.is_file(): raise CufitError(f'{folder} holds no train.csv. Put it beside the folder train_images.')
-    return from_csv(csv, size, csv.parent/'train_images', 'id_code', 'diagnosis', classes=APTOS_CLASSES, limit=limit, seed=seed, into=into)
+    if not csv.is_file():
+        raise CufitError(f'{folder} holds no train.csv. Put it beside the folder train_images.')
+    return from_csv(csv, size, csv.parent/'train_images', 'id_code', 'diagnosis',
+                    classes=APTOS_CLASSES, limit=limit, seed=seed, into=into)
 
 # %% ../../nbs/api/data.catalog.ipynb #864c629c
 def _ham_known(): return dict(ham10000=dict(
-    what='10,015 dermatoscopic images, 7 classes', licence='CC BY-NC 4.0', source='https://doi.org/10.7910/DVN/DBW86T',
-    how='cufit data ham10000 --get fetches and unpacks it; pass the folder that it prints. Lesions stay on one side of the split.'))
+    what='10,015 dermatoscopic images, 7 classes', licence='CC BY-NC 4.0',
+    source='https://doi.org/10.7910/DVN/DBW86T',
+    how='cufit data ham10000 --get fetches and unpacks it; pass the folder that it prints. '
+        'Lesions stay on one side of the split.'))
 
 def _aptos_known(): return dict(aptos2019=dict(
-    what='3,662 fundus photographs, 5 grades of diabetic retinopathy', licence='rules of the competition',
+    what='3,662 fundus photographs, 5 grades of diabetic retinopathy',
+    licence='rules of the competition',
     source='https://www.kaggle.com/c/aptos2019-blindness-detection',
     how='Download train.csv and train_images with an account there; pass the folder.'))
 
-register(Source('ham10000', ham10000, lambda s: any((Path(s)/n).is_file() for n in HAM_TABLES), 'the folder of HAM10000', _ham_known))
-register(Source('aptos2019', aptos2019, lambda s: (Path(s)/'train.csv').is_file() and (Path(s)/'train_images').is_dir(), 'the folder of APTOS-2019', _aptos_known));
+register(Source('ham10000', ham10000, lambda s: any((Path(s)/n).is_file() for n in HAM_TABLES),
+                'the folder of HAM10000', _ham_known))
+register(Source('aptos2019', aptos2019,
+                lambda s: (Path(s)/'train.csv').is_file() and (Path(s)/'train_images').is_dir(),
+                'the folder of APTOS-2019', _aptos_known));
 
 # %% ../../nbs/api/data.catalog.ipynb #e679dab3
 HAM_DOI = '10.7910/DVN/DBW86T'
@@ -74,10 +88,12 @@ def fetch_ham10000(folder=None, # `data_home()/'ham10000'` unless given
                   )->Path: # a folder that `load` reads
     "HAM10000 as its authors published it (Tschandl et al. 2018), fetched, verified and unpacked."
     folder = Path(folder or data_home()/'ham10000')
-    table = next((n for n in dataverse_files(HAM_DOI, server) if n.startswith('HAM10000_metadata')), 'HAM10000_metadata')
-    *parts,csv = fetch_dataverse(HAM_DOI, folder, [*HAM_PARTS, table], server)
-    for p in parts: unpack(p, p.with_suffix(''))
-    if csv.name != 'HAM10000_metadata.csv': csv.rename(folder/'HAM10000_metadata.csv')
+    for part in fetch_dataverse(HAM_DOI, folder, HAM_PARTS, server):
+        unpack(part, part.with_suffix(''))
+    if not (folder/HAM_TABLES[0]).is_file():
+        known = dataverse_files(HAM_DOI, server)
+        name = next((n for n in known if n.startswith('HAM10000_metadata')), 'HAM10000_metadata')
+        fetch_dataverse(HAM_DOI, folder, [name], server)[0].rename(folder/HAM_TABLES[0])
     return folder
 
 # %% ../../nbs/api/data.catalog.ipynb #bfeb0a77
@@ -110,7 +126,8 @@ def download(name:str, # such as 'bloodmnist'
             copy_url(url or official, part)
             check_md5(part, md5)
     except (OSError, http.client.HTTPException) as e:
-        raise CufitError(f'{url or official} cannot be downloaded ({e}). Fetch it on a machine with a network and put it here: {path} (MD5 {md5}).') from e
+        raise CufitError(f'{url or official} cannot be downloaded ({e}). Fetch it on a machine '
+                         f'with a network and put it here: {path} (MD5 {md5}).') from e
     return path
 
 # %% ../../nbs/api/data.catalog.ipynb #298e6a00
@@ -120,16 +137,22 @@ def npz_labels(labels:np.ndarray, # [N] or [N, 1]
     "Labels without their second axis; several labels a row raise."
     if labels.ndim == 2 and labels.shape[1] == 1: labels = labels[:, 0]
     if labels.ndim == 1: return labels
-    raise CufitError(f'{origin} has labels of shape {list(labels.shape)}, several findings an image (multi-label). cufit learns one class an image; choose another data set.')
+    raise CufitError(f'{origin} has labels of shape {list(labels.shape)}, several findings an '
+                     'image (multi-label). cufit learns one class an image; choose another data '
+                     'set.')
 
 def npz_arrays(path)->dict: # 'train_images', 'train_labels', ...
     "The six arrays of a file in MedMNIST's layout."
     names = [f'{s}_{what}' for s in SPLITS for what in ('images', 'labels')]
     try:
         with np.load(path, allow_pickle=False) as z: arrays = {n: z[n] for n in z}
-    except Exception as e: raise CufitError(f'{path} is not a complete npz file: {e}. Copy or download it again.') from e
+    except Exception as e:
+        raise CufitError(f'{path} is not a complete npz file: {e}. '
+                         'Copy or download it again.') from e
     missing = [n for n in names if n not in arrays]
-    if missing: raise CufitError(f'{path} has no array {missing[0]!r}; it holds {", ".join(arrays) or "none"}. Expected {", ".join(names)}.')
+    if missing:
+        raise CufitError(f'{path} has no array {missing[0]!r}; it holds '
+                         f'{", ".join(arrays) or "none"}. Expected {", ".join(names)}.')
     return {n: npz_labels(a, path) if n.endswith('labels') else a for n, a in arrays.items()}
 
 # %% ../../nbs/api/data.catalog.ipynb #91b0603d
@@ -142,7 +165,9 @@ def npz_images(arrays:dict, # the six arrays
     first, images = 0, {}
     for s in SPLITS:
         found, n = arrays[f'{s}_images'], len(arrays[f'{s}_labels'])
-        if len(found) != n: raise CufitError(f'{origin} has {len(found)} {s} images, but {n} labels. Copy or download it again.')
+        if len(found) != n:
+            raise CufitError(f'{origin} has {len(found)} {s} images, but {n} labels. '
+                             'Copy or download it again.')
         try: images[s] = resized(channels_first(found[rows[s]-first]), size)
         except CufitError as e: raise CufitError(f'{origin}, {s}_images: {e}') from e
         first += n
@@ -156,7 +181,7 @@ def known_medmnist(path)->tuple: # (name, size), or None
     return (found[1], int(found[2] or 28)) if found and found[1] in INFO else None
 
 def check_official(path:Path)->Path:
-    "`path`; if it lies in `data_home()` under an official name, its MD5 has to be the published one."
+    "`path`; if it lies in `data_home()` under an official name, its MD5 must be the published one."
     known = known_medmnist(path)
     downloaded = known and path.resolve().parent == data_home().resolve()
     return check_md5(path, medmnist_file(*known)[2]) if downloaded else path
@@ -174,42 +199,55 @@ def read_npz(path, # a file in MedMNIST's layout, wherever it comes from
     arrays = npz_arrays(path)
     labels = np.concatenate([arrays[f'{s}_labels'] for s in SPLITS])
     ids = [f'{s}/{i}' for s in SPLITS for i in range(len(arrays[f'{s}_labels']))]
-    listing = make_listing(ids, labels, ids, str(path), classes, split=[i.split('/')[0] for i in ids])
+    listing = make_listing(ids, labels, ids, str(path), classes,
+                           split=[i.split('/')[0] for i in ids])
     rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
     return assemble(listing, rows, npz_images(arrays, rows, size, path))
 
 # %% ../../nbs/api/data.catalog.ipynb #6c7c6821
 def from_medmnist(name, # such as 'bloodmnist', or the path of an npz file
-                  size:int=None, # pixels a side; 28 for a name, as they are for a path, if not given
+                  size:int=None, # pixels a side; not given: 28 for a name, as they are for a path
                   folder=None, # of downloads; `data_home()` if not given
                   classes=None, # names in order; those of MedMNIST if not given
                   limit:int=None, # training images at most
                   seed:int=0, # of the limit
                  )->Splits:
-    "MedMNIST by name, from the smallest official file that is large enough; or an npz file on disk."
-    if str(name).endswith('.npz'): return read_npz(check_official(Path(name)), size, classes, limit, seed)
+    "MedMNIST by name, from the smallest official file that is large enough; or an npz on disk."
+    if str(name).endswith('.npz'):
+        return read_npz(check_official(Path(name)), size, classes, limit, seed)
     info, size = medmnist_info(name), size or 28
-    if 'multi-label' in info['task']: raise CufitError(f'{name} has several findings an image (multi-label). cufit learns one class an image; choose another data set.')
-    if '3d' in name: raise CufitError(f'{name} holds volumes, not images. Choose a data set without 3d in its name.')
+    if 'multi-label' in info['task']:
+        raise CufitError(f'{name} has several findings an image (multi-label). '
+                         'cufit learns one class an image; choose another data set.')
+    if '3d' in name:
+        raise CufitError(f'{name} holds volumes, not images. '
+                         'Choose a data set without 3d in its name.')
     file = download(name, next((s for s in (28, 64, 128) if s >= size), 224), folder)
     return read_npz(file, size, classes, limit, seed)
 
 # %% ../../nbs/api/data.catalog.ipynb #9c2aa6fa
 def _flat():
     from medmnist import INFO
-    return {k: v for k, v in INFO.items() if 'multi-label' not in v['task'] and not k.endswith('3d')}   # `from_medmnist` refuses the others
+    # `from_medmnist` refuses the others
+    return {k: v for k, v in INFO.items()
+            if 'multi-label' not in v['task'] and not k.endswith('3d')}
 
 def _is_medmnist(source):
     if Path(source).is_file(): return Path(source).suffix.lower() == '.npz'
-    if Path(source).exists() or not str(source).endswith('mnist') and not re.fullmatch('[a-z0-9]+', str(source)): return False
+    if (Path(source).exists()
+        or not str(source).endswith('mnist') and not re.fullmatch('[a-z0-9]+', str(source))):
+        return False
     from medmnist import INFO
     return source in INFO
 
 def _medmnist_known():
-    return {k: dict(what=f'{sum(v["n_samples"].values()):,} images, {len(v["label"])} classes', licence=v['license'], source=v['url'],
-                    how=f'--data {k} downloads it to the data folder and checks its MD5.') for k, v in _flat().items()}
+    return {k: dict(what=f'{sum(v["n_samples"].values()):,} images, {len(v["label"])} classes',
+                    licence=v['license'], source=v['url'],
+                    how=f'--data {k} downloads it to the data folder and checks its MD5.')
+            for k, v in _flat().items()}
 
-register(Source('medmnist', from_medmnist, _is_medmnist, lambda: f'an .npz, or a MedMNIST name: {", ".join(_flat())}', _medmnist_known));
+register(Source('medmnist', from_medmnist, _is_medmnist,
+                lambda: f'an .npz, or a MedMNIST name: {", ".join(_flat())}', _medmnist_known));
 
 # %% ../../nbs/api/data.catalog.ipynb #4e5fd1f6
 def known_data(name:str=None, # one of them; all unless given
@@ -217,13 +255,16 @@ def known_data(name:str=None, # one of them; all unless given
     "What data is known, where it is, under which licence, and how to get it."
     known = {k: about for s in reversed(all_sources()) for k, about in s.known().items()}
     if name: known = {name: known[choose(name, known, 'data set')]}
-    return '\n'.join(f'{k}: {v["what"]}\n  licence: {v["licence"]}\n  from: {v["source"]}\n  how: {v["how"]}' for k, v in known.items())
+    return '\n'.join(f'{k}: {v["what"]}\n  licence: {v["licence"]}\n  from: {v["source"]}\n'
+                     f'  how: {v["how"]}' for k, v in known.items())
 
 def fetch_data(name:str, # 'ham10000' or a MedMNIST name
                size:int=224, # pixels, of MedMNIST
               )->Path: # file or folder that `load` reads
-    "Download a known data set to the data folder, verified; what is there already is only verified."
+    "Download a known data set to the data folder, verified; what is there is only verified."
     if name == 'ham10000': return fetch_ham10000()
-    by_hand = {k: about for s in all_sources() if s.name != 'medmnist' for k, about in s.known().items()}
-    if name in by_hand: raise CufitError(f'{name} cannot be fetched from here. {by_hand[name]["how"]}')
+    by_hand = {k: about for s in all_sources() if s.name != 'medmnist'
+               for k, about in s.known().items()}
+    if name in by_hand:
+        raise CufitError(f'{name} cannot be fetched from here. {by_hand[name]["how"]}')
     return download(name, size)

@@ -23,7 +23,8 @@ def check_md5(path:Path, # a downloaded file
     "`path` if its content is what was published."
     with open(path, 'rb') as f: found = hashlib.file_digest(f, 'md5').hexdigest()
     if found == md5: return path
-    raise CufitError(f'{path} has MD5 {found}, but {md5} was published: it is damaged or another version. Delete it and download it again.')
+    raise CufitError(f'{path} has MD5 {found}, but {md5} was published: it is damaged or another '
+                     'version. Delete it and download it again.')
 
 def copy_url(url:str, # http, https or file
              path:Path, # a file to write
@@ -32,8 +33,11 @@ def copy_url(url:str, # http, https or file
     with urllib.request.urlopen(url, timeout=60) as reply, open(path, 'wb') as f:
         total = int(reply.headers.get('Content-Length') or 0)
         chunks = iter(lambda: reply.read(1 << 20), b'')
-        for chunk in progress(chunks, url.split('?')[0].split('/')[-1], total=-(-total >> 20) or None, unit='MiB'): f.write(chunk)
-        if f.tell() < total: raise OSError(f'the connection ended after {f.tell()} of {total} bytes')
+        for chunk in progress(chunks, url.split('?')[0].split('/')[-1],
+                              total=-(-total >> 20) or None, unit='MiB'):
+            f.write(chunk)
+        if f.tell() < total:
+            raise OSError(f'the connection ended after {f.tell()} of {total} bytes')
 
 # %% ../../nbs/api/data.download.ipynb #f9cb9d47
 HARVARD = 'https://dataverse.harvard.edu'
@@ -46,14 +50,17 @@ def dataverse_files(doi:str, # such as '10.7910/DVN/DBW86T'
     try:
         with urllib.request.urlopen(url, timeout=60) as reply: found = json.load(reply)
     except (OSError, http.client.HTTPException, json.JSONDecodeError) as e:
-        raise CufitError(f'{url} does not list the data set ({e}). Fetch its files in a browser: https://doi.org/{doi}') from e
+        raise CufitError(f'{url} does not list the data set ({e}). Fetch its files in a browser: '
+                         f'https://doi.org/{doi}') from e
     files = [f['dataFile'] for f in found['data']['latestVersion']['files']]
     return dict(_place(f, server) for f in files)
 
 def _place(f, server):
     table,url = 'originalFileFormat' in f,f'{server}/api/access/datafile/{f["id"]}'
     name = f.get('originalFileName') or Path(f['filename']).stem+'.csv' if table else f['filename']
-    return name,dict(url=url+'?format=original' if table else url, md5=None if table else f.get('md5'), bytes=f.get('originalFileSize' if table else 'filesize'))
+    return name,dict(url=url+'?format=original' if table else url,
+                     md5=None if table else f.get('md5'),
+                     bytes=f.get('originalFileSize' if table else 'filesize'))
 
 # %% ../../nbs/api/data.download.ipynb #8dc19cab
 def fetch_dataverse(doi:str, # such as '10.7910/DVN/DBW86T'
@@ -63,7 +70,8 @@ def fetch_dataverse(doi:str, # such as '10.7910/DVN/DBW86T'
                    )->list: # of `Path`, in the order of `names`
     "Fetch files of a data set and verify them."
     known = dataverse_files(doi, server)
-    if lost := [n for n in names or () if n not in known]: raise CufitError(f'doi:{doi} has no file {lost[0]!r}. It has: {", ".join(sorted(known))}.')
+    if lost := [n for n in names or () if n not in known]:
+        raise CufitError(f'doi:{doi} has no file {lost[0]!r}. It has: {", ".join(sorted(known))}.')
     return [_fetch(Path(folder)/n, doi, **known[n]) for n in names or known]
 
 def _fetch(path, doi, url, md5, bytes):
@@ -73,7 +81,8 @@ def _fetch(path, doi, url, md5, bytes):
             copy_url(url, part)
             if md5: check_md5(part, md5)
     except (OSError, http.client.HTTPException) as e:
-        raise CufitError(f'{url} cannot be downloaded ({e}). Fetch the file in a browser from https://doi.org/{doi} and put it here: {path}.') from e
+        raise CufitError(f'{url} cannot be downloaded ({e}). Fetch the file in a browser from '
+                         f'https://doi.org/{doi} and put it here: {path}.') from e
     return path
 
 # %% ../../nbs/api/data.download.ipynb #65b10e7a

@@ -18,14 +18,18 @@ from ..core import CufitError, progress
 
 # %% ../../nbs/api/data.images.ipynb #f8d7bc67
 def to_rgb(image:Image.Image)->Image.Image: # mode RGB, 8 bit
-    "Any picture as 8-bit RGB: 16-bit grey scaled from its full range, transparency on black, turned as EXIF says."
+    "To 8-bit RGB: 16-bit grey scaled from its full range, transparency on black, turned by EXIF."
     deep = image.mode.startswith('I;16') or (image.mode == 'I' and image.format == 'PNG')
     if image.mode in ('I', 'F') and not deep:
-        raise CufitError('it has 32 bits a pixel, whose range nobody can know; scale it to 8 or 16 bits first')
+        raise CufitError('it has 32 bits a pixel, whose range nobody can know; '
+                         'scale it to 8 or 16 bits first')
     if getattr(image, 'n_frames', 1) > 1 and image.format != 'MPO':
-        raise CufitError(f'it holds {image.n_frames} frames; save the one that is meant as a file of its own')
+        raise CufitError(f'it holds {image.n_frames} frames; '
+                         'save the one that is meant as a file of its own')
     image = ImageOps.exif_transpose(image)
-    if deep: image = Image.fromarray(((np.asarray(image).astype(np.int64)*255 + 32767)//65535).astype(np.uint8))
+    if deep:
+        image = Image.fromarray(((np.asarray(image).astype(np.int64)*255 + 32767)//65535
+                                ).astype(np.uint8))
     if 'transparency' in image.info or image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La'):
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, (0, 0, 0, 255)), image)
@@ -53,8 +57,10 @@ def read_image(fetch, # called with `name`, gives the bytes of the file
             image.load()
             return to_rgb(image)
     except Exception as e:
-        why = f'it is not an image ({", ".join(FORMATS)})' if isinstance(e, Image.UnidentifiedImageError) else str(e) or type(e).__name__
-        raise CufitError(f'{name} cannot be used: {why}. Replace the file or take its row out of the listing; no other image is put in its place.') from e
+        why = (f'it is not an image ({", ".join(FORMATS)})'
+               if isinstance(e, Image.UnidentifiedImageError) else str(e) or type(e).__name__)
+        raise CufitError(f'{name} cannot be used: {why}. Replace the file or take its row out of '
+                         'the listing; no other image is put in its place.') from e
 
 # %% ../../nbs/api/data.images.ipynb #4f182bd6
 def decode(n:int, # number of images
@@ -64,13 +70,17 @@ def decode(n:int, # number of images
           )->np.ndarray: # uint8 [n, 3, size, size]
     "Decode and resize `n` images, each once, into one array; the first failure stops it."
     if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise CufitError('PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so half a file would pass for an image. Set it to False.')
-    if not isinstance(size, (int, np.integer)) or size < 1: raise CufitError(f'size is {size!r}; expected a whole number of pixels, such as 224.')
+        raise CufitError('PIL.ImageFile.LOAD_TRUNCATED_IMAGES is set, so half a file would pass '
+                         'for an image. Set it to False.')
+    if not isinstance(size, (int, np.integer)) or size < 1:
+        raise CufitError(f'size is {size!r}; expected a whole number of pixels, such as 224.')
     Image.init()   # here, since threads that load Pillow's plugins at the same time miss some
     out = np.empty((n, 3, size, size), np.uint8)
     def one(i): out[i] = square(image(i), size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in progress(pool.map(one, range(n)), 'reading images', total=n, disable=quiet or None): pass
+        for _ in progress(pool.map(one, range(n)), 'reading images', total=n,
+                          disable=quiet or None):
+            pass
     return out
 
 # %% ../../nbs/api/data.images.ipynb #02c0c089
@@ -84,7 +94,9 @@ def thumbnails(images:np.ndarray, # uint8 [N, 3, H, W], at least one
     strip = Image.new('RGB', (side*n_classes, side), 'white')
     for k in range(n_classes):
         rows = np.flatnonzero(labels == k)
-        if len(rows): strip.paste(Image.fromarray(images[rows[0]].transpose(1, 2, 0)).resize((side, side)), (k*side, 0))
+        if len(rows):
+            strip.paste(Image.fromarray(images[rows[0]].transpose(1, 2, 0)).resize((side, side)),
+                        (k*side, 0))
     buffer = io.BytesIO()
     strip.quantize(64).save(buffer, 'PNG')
     return buffer.getvalue()
@@ -94,9 +106,13 @@ def check_batch(batch:torch.Tensor, # uint8 [B, C, H, W]
                 size:int, # pixels a side
                )->tuple: # H-size, W-size
     "The pixels to spare in height and width; a batch that is too small raises."
-    if batch.dtype != torch.uint8 or batch.ndim != 4: raise CufitError(f'A batch is {batch.dtype} {list(batch.shape)}; expected uint8 [B, 3, H, W].')
+    if batch.dtype != torch.uint8 or batch.ndim != 4:
+        raise CufitError(f'A batch is {batch.dtype} {list(batch.shape)}; '
+                         'expected uint8 [B, 3, H, W].')
     spare = batch.shape[2]-size, batch.shape[3]-size
-    if size < 1 or min(spare) < 0: raise CufitError(f'Cannot crop {size} pixels from images of {batch.shape[2]} x {batch.shape[3]}. Read larger images, or crop less.')
+    if size < 1 or min(spare) < 0:
+        raise CufitError(f'Cannot crop {size} pixels from images of {batch.shape[2]} x '
+                         f'{batch.shape[3]}. Read larger images, or crop less.')
     return spare
 
 def center_crop(batch:torch.Tensor, # uint8 [B, 3, H, W]
@@ -112,8 +128,11 @@ def draw_views(n:int, # images
                generator:torch.Generator, # on the CPU, whatever the device
               )->tuple: # mirror bool [n], top int64 [n], left int64 [n]
     "What a random view of each image is: mirrored or not, and where it is cut out."
-    if generator.device.type != 'cpu': raise CufitError(f'The generator is on {generator.device}; pass one on the CPU, so that a seed means the same everywhere.')
-    return torch.rand(n, generator=generator) < 0.5, *(torch.randint(s+1, (n,), generator=generator) for s in spare)
+    if generator.device.type != 'cpu':
+        raise CufitError(f'The generator is on {generator.device}; pass one on the CPU, so that a '
+                         'seed means the same everywhere.')
+    return (torch.rand(n, generator=generator) < 0.5,
+            *(torch.randint(s+1, (n,), generator=generator) for s in spare))
 
 # %% ../../nbs/api/data.images.ipynb #4ee1e2f2
 def flip_crop(batch:torch.Tensor, # uint8 [B, 3, H, W] on any device
@@ -130,4 +149,5 @@ def flip_crop(batch:torch.Tensor, # uint8 [B, 3, H, W] on any device
     rows, cols = top[:, None]+torch.arange(size), left[:, None]+torch.arange(size)
     if flip: cols = torch.where(mirror[:, None], w-1-cols, cols)
     index = rows.to(batch.device)[:, :, None]*w + cols.to(batch.device)[:, None, :]
-    return batch.flatten(2).gather(2, index.view(n, 1, size*size).expand(n, c, size*size)).view(n, c, size, size)
+    return batch.flatten(2).gather(2, index.view(n, 1, size*size).expand(n, c, size*size)
+                                  ).view(n, c, size, size)

@@ -23,9 +23,13 @@ from .images import thumbnails
 def check_classes(classes)->tuple: # K names
     "`classes` as a tuple of strings, if there are at least two and none stands twice."
     names = tuple(map(str, classes))
-    if len(names) < 2: raise CufitError(f'Found {len(names)} class ({", ".join(names)}); a classifier needs at least two.')
+    if len(names) < 2:
+        raise CufitError(f'Found {len(names)} class ({", ".join(names)}); '
+                         'a classifier needs at least two.')
     twice = sorted({c for c in names if names.count(c) > 1})
-    if twice: raise CufitError(f'Class {twice[0]!r} stands twice in {names}. Give each class a name of its own.')
+    if twice:
+        raise CufitError(f'Class {twice[0]!r} stands twice in {names}. '
+                         'Give each class a name of its own.')
     return names
 
 # %% ../../nbs/lessons/1_data.ipynb #4d9c81e9
@@ -37,9 +41,13 @@ def read_only(values:np.ndarray)->np.ndarray:
 
 def check_images(images:np.ndarray)->np.ndarray:
     "`images`, read-only, if they are uint8 [N, 3, H, W]."
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        found = f'{getattr(images, "dtype", type(images).__name__)} {list(getattr(images, "shape", []))}'
-        raise CufitError(f'Images are {found}; expected a NumPy array uint8 [N, 3, H, W]. `from_arrays` takes grey and channel-last images too; multiply floats in 0..1 by 255 and cast.')
+    if (not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim != 4
+        or images.shape[1] != 3):
+        found = (f'{getattr(images, "dtype", type(images).__name__)} '
+                 f'{list(getattr(images, "shape", []))}')
+        raise CufitError(f'Images are {found}; expected a NumPy array uint8 [N, 3, H, W]. '
+                         '`from_arrays` takes grey and channel-last images too; multiply floats in '
+                         '0..1 by 255 and cast.')
     return read_only(images)
 
 # %% ../../nbs/lessons/1_data.ipynb #a7bf9d4d
@@ -50,9 +58,13 @@ def check_labels(labels:np.ndarray, # [N] whole numbers
     "A copy of `labels` if there is one for each image and each stands for a class."
     labels = np.asarray(labels)
     if labels.shape != (n,) or labels.dtype.kind not in 'iu':
-        raise CufitError(f'Labels are {labels.dtype} {list(labels.shape)}; expected whole numbers of shape [{n}], one for each image.')
+        raise CufitError(f'Labels are {labels.dtype} {list(labels.shape)}; expected whole numbers '
+                         f'of shape [{n}], one for each image.')
     bad = np.flatnonzero((labels < 0) | (labels >= len(classes)))
-    if len(bad): raise CufitError(f'Row {bad[0]} has label {labels[bad[0]]}, but labels go from 0 to {len(classes)-1} ({", ".join(classes)}). Correct the label or name all classes.')
+    if len(bad):
+        raise CufitError(f'Row {bad[0]} has label {labels[bad[0]]}, but labels go from 0 to '
+                         f'{len(classes)-1} ({", ".join(classes)}). '
+                         'Correct the label or name all classes.')
     return read_only(labels.astype(np.int64))
 
 # %% ../../nbs/lessons/1_data.ipynb #cf79af5c
@@ -61,17 +73,24 @@ def check_names(values, # [N] strings or whole numbers
                 what:str, # 'id' or 'group', for messages
                )->np.ndarray: # [N], read-only
     "A copy of `values` as strings or int64, if there is one for each image and none is blank."
-    if np.shape(values) != (n,): raise CufitError(f'The {what}s have shape {list(np.shape(values))} for {n} images; expected one {what} for each image.')
-    if isinstance(values, np.ndarray) and values.dtype.kind in 'iuU': blank = np.flatnonzero(np.char.strip(values) == '') if values.dtype.kind == 'U' else ()   # a million of them at a glance
+    if np.shape(values) != (n,):
+        raise CufitError(f'The {what}s have shape {list(np.shape(values))} for {n} images; '
+                         f'expected one {what} for each image.')
+    # a million of them at a glance
+    if isinstance(values, np.ndarray) and values.dtype.kind in 'iuU':
+        blank = np.flatnonzero(np.char.strip(values) == '') if values.dtype.kind == 'U' else ()
     else: blank = [i for i, v in enumerate(values) if v is None or v != v or not str(v).strip()]
-    if len(blank): raise CufitError(f'Row {blank[0]} has no {what}. Give every row one, or leave the {what}s out altogether.')
+    if len(blank):
+        raise CufitError(f'Row {blank[0]} has no {what}. '
+                         f'Give every row one, or leave the {what}s out altogether.')
     values = np.asarray(values)
     return read_only(values.astype(np.int64 if values.dtype.kind in 'iu' else str))
 
 def first_repeat(values:np.ndarray)->tuple: # (first row, second row), or None
     "The first two rows that hold the same value."
     again = np.flatnonzero(pd.Series(values).duplicated().to_numpy())
-    return (int(np.flatnonzero(values == values[again[0]])[0]), int(again[0])) if len(again) else None
+    return ((int(np.flatnonzero(values == values[again[0]])[0]), int(again[0]))
+            if len(again) else None)
 
 # %% ../../nbs/lessons/1_data.ipynb #97c2517d
 @dataclass(frozen=True, eq=False, repr=False)
@@ -91,7 +110,9 @@ class ImageSet:
         put('ids', check_names(self.ids, len(self), 'id'))
         if self.groups is not None: put('groups', check_names(self.groups, len(self), 'group'))
         pair = first_repeat(self.ids)
-        if pair: raise CufitError(f'Rows {pair[0]} and {pair[1]} have the same id {self.ids[pair[0]]!s}. Every image needs an id of its own.')
+        if pair:
+            raise CufitError(f'Rows {pair[0]} and {pair[1]} have the same id '
+                             f'{self.ids[pair[0]]!s}. Every image needs an id of its own.')
 
     def __len__(self): return len(self.images)
 
@@ -104,7 +125,9 @@ def row_index(index, # whole numbers, a slice, or a mask bool [n]
     index = np.asarray(index)
     if index.dtype == bool and index.shape == (n,): return np.flatnonzero(index)
     if index.size == 0 and index.ndim == 1: return np.zeros(0, np.int64)
-    if index.dtype.kind not in 'iu' or index.ndim != 1: raise CufitError(f'An index is row numbers [M] or a mask bool [{n}]; found {index.dtype} {list(index.shape)}.')
+    if index.dtype.kind not in 'iu' or index.ndim != 1:
+        raise CufitError(f'An index is row numbers [M] or a mask bool [{n}]; '
+                         f'found {index.dtype} {list(index.shape)}.')
     bad = index[(index < 0) | (index >= n)]
     if len(bad): raise CufitError(f'There is no row {bad[0]}: rows go from 0 to {n-1}.')
     return index.astype(np.int64)
@@ -138,9 +161,13 @@ def _repr_html_(self)->str:
     k = len(self.classes)
     if not len(self) or k > 20: return f'<p>{escape(repr(self))}</p>'
     png = base64.b64encode(thumbnails(self.images, self.labels, k)).decode()
-    row = ''.join(f'<td style="text-align:center;font-size:11px;padding:2px;min-width:76px;max-width:76px;overflow-wrap:anywhere">{escape(c)}<br>{n}</td>' for c, n in zip(self.classes, self.counts()))
-    return (f'<p>{escape(repr(self))}</p><table style="table-layout:fixed;width:{80*k}px"><tr><td colspan="{k}" style="padding:0">'
-            f'<img alt="one image of each class" style="width:100%" src="data:image/png;base64,{png}"></td></tr><tr>{row}</tr></table>')
+    row = ''.join('<td style="text-align:center;font-size:11px;padding:2px;min-width:76px;'
+                  f'max-width:76px;overflow-wrap:anywhere">{escape(c)}<br>{n}</td>'
+                  for c, n in zip(self.classes, self.counts()))
+    return (f'<p>{escape(repr(self))}</p><table style="table-layout:fixed;width:{80*k}px">'
+            f'<tr><td colspan="{k}" style="padding:0">'
+            '<img alt="one image of each class" style="width:100%" '
+            f'src="data:image/png;base64,{png}"></td></tr><tr>{row}</tr></table>')
 
 # %% ../../nbs/lessons/1_data.ipynb #281dd5ad
 SPLITS = ('train', 'val', 'test')
@@ -154,8 +181,10 @@ def check_disjoint(sets:dict, # split -> (values, ids), both [N]
         seen = dict(zip(values.tolist(), ids.tolist()))
         both = next((v for v in seen if v in first), None)
         if both is not None:
-            raise CufitError(f'{what.capitalize()} {both!s} is in {first[both][0]} (image {first[both][1]}) and in {split} (image {seen[both]}), so the score would measure memory. '
-                             f'Put each {what} in one split, or give no splits: cufit then makes them by class and group.')
+            raise CufitError(f'{what.capitalize()} {both!s} is in {first[both][0]} (image '
+                             f'{first[both][1]}) and in {split} (image {seen[both]}), so the score '
+                             f'would measure memory. Put each {what} in one split, or give no '
+                             'splits: cufit then makes them by class and group.')
         first.update({v: (split, i) for v, i in seen.items()})
 
 # %% ../../nbs/lessons/1_data.ipynb #10577f38
@@ -164,7 +193,9 @@ def check_present(labels:np.ndarray, # [N] int64, of the training set
                  ):
     "Raise if a class has no training image."
     absent = np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)
-    if len(absent): raise CufitError(f'Class {classes[absent[0]]!r} has no image in train, so no model could learn it. Add images of it, or leave it out of `classes`.')
+    if len(absent):
+        raise CufitError(f'Class {classes[absent[0]]!r} has no image in train, so no model could '
+                         'learn it. Add images of it, or leave it out of `classes`.')
 
 # %% ../../nbs/lessons/1_data.ipynb #4ae2a946
 @dataclass(frozen=True, eq=False, repr=False)
@@ -176,12 +207,19 @@ class Splits:
 
     def __post_init__(self):
         for name, s in self.items():
-            if not len(s): raise CufitError(f'{name} holds no image. Give it some: a split needs at least one.')
-            if s.classes != self.train.classes: raise CufitError(f'{name} has classes {s.classes}, train has {self.train.classes}; they must be the same, in the same order.')
-            if s.images.shape[1:] != self.train.images.shape[1:]: raise CufitError(f'{name} has images {s.images.shape[1:]}, train {self.train.images.shape[1:]}; resize them to one size.')
+            if not len(s):
+                raise CufitError(f'{name} holds no image. '
+                                 'Give it some: a split needs at least one.')
+            if s.classes != self.train.classes:
+                raise CufitError(f'{name} has classes {s.classes}, train has {self.train.classes}; '
+                                 'they must be the same, in the same order.')
+            if s.images.shape[1:] != self.train.images.shape[1:]:
+                raise CufitError(f'{name} has images {s.images.shape[1:]}, train '
+                                 f'{self.train.images.shape[1:]}; resize them to one size.')
         check_present(self.train.labels, self.train.classes)
         for what in ('id', 'group'):
-            check_disjoint({n: (getattr(s, what+'s'), s.ids) for n, s in self.items() if getattr(s, what+'s') is not None}, what)
+            check_disjoint({n: (getattr(s, what+'s'), s.ids) for n, s in self.items()
+                            if getattr(s, what+'s') is not None}, what)
 
     def items(self): return [(name, getattr(self, name)) for name in SPLITS]
     def __iter__(self): return iter((self.train, self.val, self.test))

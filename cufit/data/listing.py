@@ -17,7 +17,8 @@ import pandas as pd
 from ..core import CufitError, numpy_rng
 from .images import decode, read_image
 from .sampling import split_rows, stratified
-from .imageset import SPLITS, ImageSet, Splits, check_classes, check_disjoint, check_present, first_repeat
+from .imageset import (SPLITS, ImageSet, Splits, check_classes, check_disjoint,
+                                 check_present, first_repeat)
 
 # %% ../../nbs/api/data.listing.ipynb #b5d36e49
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Listing:
     origin:str # the source, for messages
 
     def column(self, name): return self.table[name].to_numpy() if name in self.table else None
-    def _repr_html_(self): return f'<p>{escape(self.origin)}: {len(self.table)} images, classes {escape(", ".join(self.classes))}</p>' + self.table.head().to_html()
+    def _repr_html_(self):
+        return (f'<p>{escape(self.origin)}: {len(self.table)} images, '
+                f'classes {escape(", ".join(self.classes))}</p>' + self.table.head().to_html())
 
 # %% ../../nbs/api/data.listing.ipynb #1ff06027
 def class_names(values)->tuple: # sorted by name, or by number if all are whole numbers
@@ -43,16 +46,20 @@ def encode_labels(values, # [N] names or whole numbers
                  )->tuple: # int64 [N], K names
     "Labels as numbers. Values that are no class names, but whole numbers, count classes from 0."
     values = [str(v).strip() for v in values]
-    names = check_classes(class_names(v for v in values if not re.fullmatch(r'-\d+', v)) if classes is None else classes)
+    names = check_classes(class_names(v for v in values if not re.fullmatch(r'-\d+', v))
+                          if classes is None else classes)
     number = {c: i for i, c in enumerate(names)}
-    if not number.keys() & set(values) and all(map(str.isdecimal, values)): number = {str(i): i for i in range(len(names))}
+    if not number.keys() & set(values) and all(map(str.isdecimal, values)):
+        number = {str(i): i for i in range(len(names))}
     bad = next((i for i, v in enumerate(values) if v not in number), None)
     if bad is not None:
-        raise CufitError(f'{origin}, {where[bad]}: the label is {values[bad]!r}, which is not one of the classes {", ".join(number)}. Correct it, or name all classes.')
+        raise CufitError(f'{origin}, {where[bad]}: the label is {values[bad]!r}, which is not one '
+                         f'of the classes {", ".join(number)}. Correct it, or name all classes.')
     return np.array([number[v] for v in values], np.int64), names
 
 # %% ../../nbs/api/data.listing.ipynb #6ccbe737
-SPLIT_NAMES = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
+SPLIT_NAMES = dict(train='train', training='train', val='val', valid='val', validation='val',
+                   test='test', testing='test')
 
 def encode_splits(values, # [N] names
                   where, # [N] line or file of each value, for messages
@@ -62,7 +69,8 @@ def encode_splits(values, # [N] names
     found = [SPLIT_NAMES.get(str(v).strip().lower()) for v in values]
     if None in found:
         bad = found.index(None)
-        raise CufitError(f'{origin}, {where[bad]}: the split is {values[bad]!r}; expected train, val or test. Correct it, or give no splits: cufit then makes them.')
+        raise CufitError(f'{origin}, {where[bad]}: the split is {values[bad]!r}; expected train, '
+                         'val or test. Correct it, or give no splits: cufit then makes them.')
     return found
 
 # %% ../../nbs/api/data.listing.ipynb #12c86a87
@@ -72,10 +80,16 @@ def check_rows(column, # [N]
                origin:str, # the source
               ):
     "Raise if a cell is blank, or if an id or a file stands twice; name the rows."
-    blank = next((i for i, v in enumerate(column) if v is None or v != v or not str(v).strip()), None)
-    if blank is not None: raise CufitError(f'{origin}, {where[blank]}: the {name} is missing. {"Fill it in, or pass group=False to read without groups" if name == "group" else "Fill it in, or take the row out"}.')
+    blank = next((i for i, v in enumerate(column)
+                  if v is None or v != v or not str(v).strip()), None)
+    if blank is not None:
+        raise CufitError(f'{origin}, {where[blank]}: the {name} is missing. '
+                         f'''{"Fill it in, or pass group=False to read without groups"
+                              if name == "group" else "Fill it in, or take the row out"}.''')
     pair = first_repeat(np.asarray(column)) if name in ('id', 'file') else None
-    if pair: raise CufitError(f'{origin}: {where[pair[0]]} and {where[pair[1]]} name the same {name} {column[pair[0]]}. Every image needs one row, and an id of its own.')
+    if pair:
+        raise CufitError(f'{origin}: {where[pair[0]]} and {where[pair[1]]} name the same {name} '
+                         f'{column[pair[0]]}. Every image needs one row, and an id of its own.')
 
 # %% ../../nbs/api/data.listing.ipynb #c70743fc
 def make_listing(ids, # [N] names, each once
@@ -98,13 +112,16 @@ FRACTIONS = (0.7, 0.1, 0.2)
 def plan_rows(listing:Listing, # with or without a split column
               seed:int=0, # of the split made here
              )->dict: # split -> sorted row numbers
-    "Rows of each split: as the source says, else 70/10/20 by class and group. Without validation rows, an eighth of train is taken."
+    """Rows of each split: as the source says, else 70/10/20 by class and group.
+    Without validation rows, an eighth of train is taken."""
     labels, groups, split = map(listing.column, ('label', 'group', 'split'))
-    if split is None: rows = dict(zip(SPLITS, split_rows(labels, groups, FRACTIONS, numpy_rng(seed, 'split'))))
+    if split is None:
+        rows = dict(zip(SPLITS, split_rows(labels, groups, FRACTIONS, numpy_rng(seed, 'split'))))
     else: rows = {s: np.flatnonzero(split == s) for s in SPLITS}
     if not len(rows['val']):
         t = rows['train']
-        a, b = split_rows(labels[t], None if groups is None else groups[t], (7/8, 1/8), numpy_rng(seed, 'val'))
+        a, b = split_rows(labels[t], None if groups is None else groups[t], (7/8, 1/8),
+                          numpy_rng(seed, 'val'))
         rows.update(train=t[a], val=t[b])
     check_plan(listing, rows)
     return rows
@@ -115,11 +132,14 @@ def check_plan(listing:Listing, # what the source holds
               ):
     "Raise if a split is empty, a class has no training row, or a group is in two splits."
     for s in SPLITS:
-        if not len(rows[s]): raise CufitError(f'{listing.origin}: {s} holds no image. Mark some as {s}; or give no splits, and enough images that cufit can make three.')
+        if not len(rows[s]):
+            raise CufitError(f'{listing.origin}: {s} holds no image. Mark some as {s}; or give no '
+                             'splits, and enough images that cufit can make three.')
     try: check_present(listing.column('label')[rows['train']], listing.classes)
     except CufitError as e: raise CufitError(f'{listing.origin}: {e}') from None
     groups, ids = listing.column('group'), listing.column('id')
-    if groups is not None: check_disjoint({s: (groups[r], ids[r]) for s, r in rows.items()}, 'group')
+    if groups is not None:
+        check_disjoint({s: (groups[r], ids[r]) for s, r in rows.items()}, 'group')
 
 # %% ../../nbs/api/data.listing.ipynb #7c99862d
 def limit_rows(rows:dict, # split -> sorted row numbers
@@ -127,12 +147,15 @@ def limit_rows(rows:dict, # split -> sorted row numbers
                limit:int, # training images at most, or None
                seed:int=0, # of the draw
               )->dict: # split -> sorted row numbers
-    "At most `limit` rows of train and a quarter of it, 400 at most, of val, by class; the whole test."
+    "At most `limit` rows of train and a quarter of it, at most 400, of val, by class; all of test."
     if limit is None: return rows
     present = len(np.unique(labels[rows['train']]))
-    if limit < present: raise CufitError(f'limit={limit} cannot hold one image of each of the {present} classes. Take {10*present} or more.')
+    if limit < present:
+        raise CufitError(f'limit={limit} cannot hold one image of each of the {present} classes. '
+                         f'Take {10*present} or more.')
     most = dict(train=limit, val=max(min(limit//4, 400), 1), test=len(labels))
-    return {s: r[stratified(labels[r], most[s], numpy_rng(seed, 'limit', s))] for s, r in rows.items()}
+    return {s: r[stratified(labels[r], most[s], numpy_rng(seed, 'limit', s))]
+            for s, r in rows.items()}
 
 # %% ../../nbs/api/data.listing.ipynb #e1f99d5c
 def assemble(listing:Listing, # what the source holds
@@ -141,7 +164,8 @@ def assemble(listing:Listing, # what the source holds
             )->Splits:
     "Images and the listing's columns, split by split."
     ids, labels, groups = map(listing.column, ('id', 'label', 'group'))
-    return Splits(**{s: ImageSet(images[s], labels[r], ids[r], listing.classes, None if groups is None else groups[r])
+    return Splits(**{s: ImageSet(images[s], labels[r], ids[r], listing.classes,
+                                 None if groups is None else groups[r])
                      for s, r in rows.items()})
 
 # %% ../../nbs/api/data.listing.ipynb #34fddd17
@@ -150,7 +174,7 @@ def read_listing(listing:Listing, # with a `file` column
                  size:int, # pixels a side
                  limit:int=None, # training images at most
                  seed:int=0, # of split and limit
-                 into=None, # called with the files, a function that decodes one by number, and the size: where the images go, if not into memory
+                 into=None, # where images go, if not into memory: f(files, decoder by number, size)
                 )->Splits:
     "Decode what the plan needs, and nothing else."
     rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)

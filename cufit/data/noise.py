@@ -23,32 +23,41 @@ def check_rate(rate:float, # what the user asked for
     try: number = float(rate)
     except (TypeError, ValueError): number = float('nan')
     if 0 <= number <= 1: return number
-    raise CufitError(f'The noise rate is {rate!r}; it is the share of labels that change and has to be a number from 0 to 1, such as 0.4.')
+    raise CufitError(f'The noise rate is {rate!r}; it is the share of labels that change and has '
+                     'to be a number from 0 to 1, such as 0.4.')
 
 def check_class_numbers(labels, # [N] class numbers
                  n_classes:int, # K
                 )->np.ndarray: # int64 [N], a copy
     "Return `labels` as int64, or name the first row that does not fit `n_classes`."
     y = np.array(labels)
-    if n_classes < 2: raise CufitError(f'The number of classes is {n_classes}; a label can only change where there are two or more.')
-    if y.ndim != 1 or not len(y) or y.dtype.kind not in 'iu': raise CufitError(f'Labels have to be a list of whole numbers, one a sample; found shape {y.shape} of type {y.dtype}.')
+    if n_classes < 2:
+        raise CufitError(f'The number of classes is {n_classes}; a label can only change where '
+                         'there are two or more.')
+    if y.ndim != 1 or not len(y) or y.dtype.kind not in 'iu':
+        raise CufitError('Labels have to be a list of whole numbers, one a sample; '
+                         f'found shape {y.shape} of type {y.dtype}.')
     bad = np.flatnonzero((y < 0) | (y >= n_classes))
-    if len(bad): raise CufitError(f'Row {bad[0]} has label {y[bad[0]]}; with {n_classes} classes labels go from 0 to {n_classes-1}.')
+    if len(bad):
+        raise CufitError(f'Row {bad[0]} has label {y[bad[0]]}; '
+                         f'with {n_classes} classes labels go from 0 to {n_classes-1}.')
     return y.astype(np.int64)
 
 # %% ../../nbs/lessons/2_noise.ipynb #229db134
 def legacy_rng(seed:int, # 0 to 2**32-1
               )->np.random.RandomState: # NumPy's generator of old, with a state of its own
     "The generator of the published noise; it touches no global state."
-    if isinstance(seed, (int, np.integer)) and 0 <= seed < 2**32: return np.random.RandomState(int(seed))
-    raise CufitError(f'The noise seed is {seed!r}; it has to be a whole number from 0 to {2**32-1}.')
+    if isinstance(seed, (int, np.integer)) and 0 <= seed < 2**32:
+        return np.random.RandomState(int(seed))
+    raise CufitError(f'The noise seed is {seed!r}; '
+                     f'it has to be a whole number from 0 to {2**32-1}.')
 
 def symmetric_labels(labels, # int [N] clean class numbers
                      rate:float, # share of labels to replace, 0 to 1
                      seed:int, # 0 to 2**32-1
                      n_classes:int, # K
                     )->np.ndarray: # int64 [N] given labels
-    "The published symmetric noise, bit for bit: each label is replaced, with probability `rate`, by one of the others."
+    "Published symmetric noise, bit for bit: with chance `rate` a label becomes one of the others."
     given, rate, rng = check_class_numbers(labels, n_classes), check_rate(rate), legacy_rng(seed)
     others = [np.delete(np.arange(n_classes), k) for k in range(n_classes)]
     for i,y in enumerate(given):
@@ -69,10 +78,16 @@ def check_prior(prior, # [K] counts or shares
                 n_classes:int, # K
                )->np.ndarray: # float64 [K], sums to 1
     "Class frequencies as shares, or what is wrong with them."
-    if prior is None: raise CufitError("Noise of kind 'preserving' keeps the class frequencies, so it has to know them: pass prior=[one count or share per class].")
+    if prior is None:
+        raise CufitError("Noise of kind 'preserving' keeps the class frequencies, so it has to "
+                         'know them: pass prior=[one count or share per class].')
     p = np.asarray(prior, dtype=np.float64)
-    if p.shape != (n_classes,): raise CufitError(f'The prior has shape {p.shape}; expected one number for each of the {n_classes} classes.')
-    if not np.isfinite(p).all() or (p < 0).any() or p.sum() <= 0: raise CufitError(f'The prior is {p.tolist()}; expected counts or shares that are finite, not negative and not all zero.')
+    if p.shape != (n_classes,):
+        raise CufitError(f'The prior has shape {p.shape}; '
+                         f'expected one number for each of the {n_classes} classes.')
+    if not np.isfinite(p).all() or (p < 0).any() or p.sum() <= 0:
+        raise CufitError(f'The prior is {p.tolist()}; expected counts or shares that are finite, '
+                         'not negative and not all zero.')
     return p/p.sum()
 
 # %% ../../nbs/lessons/2_noise.ipynb #581d93d7
@@ -84,7 +99,10 @@ def highest_rate(prior, # [K] class counts or shares
 
 def _preserving(rate, k, prior):
     p = check_prior(prior, k); top = highest_rate(p)
-    if rate > top + 1e-12: raise CufitError(f"Noise of kind 'preserving' cannot reach rate {rate:g} with these class frequencies: samples of the rarest class would have to flip with a probability above 1. The highest rate is {top:.3f}.")
+    if rate > top + 1e-12:
+        raise CufitError(f"Noise of kind 'preserving' cannot reach rate {rate:g} with these class "
+                         'frequencies: samples of the rarest class would have to flip with a '
+                         f'probability above 1. The highest rate is {top:.3f}.')
     flow = np.tile(p*(rate/(1 - p@p) if rate else 0.), (k, 1))
     np.fill_diagonal(flow, 0)
     return flow + np.diag(np.maximum(1-flow.sum(1), 0))
@@ -97,9 +115,11 @@ def transition_matrix(kind:str, # 'symmetric', 'pair', 'ordinal' or 'preserving'
                       rate:float, # expected share of labels that change, 0 to 1
                       n_classes:int, # K, at least 2
                       prior=None, # [K] class counts or shares; only 'preserving' reads them
-                     )->np.ndarray: # float64 [K, K]; row: clean class, column: given class, rows sum to 1
+                     )->np.ndarray: # float64 [K, K]; row: clean, column: given class, rows sum to 1
     "The chance that a sample of one class is given the label of another."
-    if n_classes < 2: raise CufitError(f'The number of classes is {n_classes}; a label can only change where there are two or more.')
+    if n_classes < 2:
+        raise CufitError(f'The number of classes is {n_classes}; a label can only change where '
+                         'there are two or more.')
     return _matrices[choose(kind, KINDS, 'noise kind')](check_rate(rate), n_classes, prior)
 
 # %% ../../nbs/lessons/2_noise.ipynb #16e73d74
@@ -108,11 +128,21 @@ def check_matrix(matrix, # [K, K] row: clean class, column: given class
                 )->np.ndarray: # float64 [K, K], a copy
     "Return a transition matrix of one's own, or name the row that is wrong."
     try: m = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError): raise CufitError(f'The transition matrix is {matrix!r}; expected {n_classes} rows of {n_classes} numbers each, or the name of a kind: {", ".join(KINDS)}.') from None
-    if m.shape != (n_classes, n_classes): raise CufitError(f'The transition matrix has shape {m.shape}; expected square, {n_classes} x {n_classes}: a row for each clean class, a column for each given one.')
+    except (TypeError, ValueError):
+        raise CufitError(f'The transition matrix is {matrix!r}; expected {n_classes} rows of '
+                         f'{n_classes} numbers each, or the name of a kind: '
+                         f'{", ".join(KINDS)}.') from None
+    if m.shape != (n_classes, n_classes):
+        raise CufitError(f'The transition matrix has shape {m.shape}; expected square, '
+                         f'{n_classes} x {n_classes}: a row for each clean class, '
+                         'a column for each given one.')
     for i,row in enumerate(m):
-        if not np.isfinite(row).all() or (row < 0).any(): raise CufitError(f'Row {i} of the transition matrix is {row.tolist()}; a probability cannot be negative or missing.')
-        if abs(row.sum()-1) > 1e-6: raise CufitError(f'Row {i} of the transition matrix sums to {row.sum():.6g}; expected 1, since every sample is given some label.')
+        if not np.isfinite(row).all() or (row < 0).any():
+            raise CufitError(f'Row {i} of the transition matrix is {row.tolist()}; '
+                             'a probability cannot be negative or missing.')
+        if abs(row.sum()-1) > 1e-6:
+            raise CufitError(f'Row {i} of the transition matrix sums to {row.sum():.6g}; '
+                             'expected 1, since every sample is given some label.')
     return m
 
 # %% ../../nbs/lessons/2_noise.ipynb #c81d5f13
@@ -132,7 +162,8 @@ def confusion_counts(clean, # int [N] clean labels
                      n_classes:int, # K
                     )->np.ndarray: # int64 [K, K]; row: clean class, column: given class
     "How many samples of each clean class were given each label."
-    return np.bincount(np.asarray(clean)*n_classes + given, minlength=n_classes**2).reshape(n_classes, n_classes)
+    return np.bincount(np.asarray(clean)*n_classes + given,
+                       minlength=n_classes**2).reshape(n_classes, n_classes)
 
 def shares(counts, # [..., K] not negative
           )->np.ndarray: # float64, last axis sums to 1; NaN where there is nothing to share
@@ -143,7 +174,7 @@ def shares(counts, # [..., K] not negative
 # %% ../../nbs/lessons/2_noise.ipynb #45735e8e
 @dataclass(frozen=True, eq=False)
 class NoiseRecord:
-    "What was done to the labels of one image set. It knows the truth, so no method is ever handed it."
+    "What was done to the labels of an image set. It knows the truth, so no method is handed it."
     clean:np.ndarray # int64 [N] labels before
     given:np.ndarray # int64 [N] labels after
     kind:str # one of `KINDS`, or 'matrix'
@@ -154,7 +185,9 @@ class NoiseRecord:
 
     def __post_init__(self): _freeze_record(self)
     def __len__(self): return len(self.clean)
-    def __repr__(self): return f'NoiseRecord({self.kind}, {len(self)} samples: {self.rate:.3f} nominal, {self.realised_rate:.3f} realised, seed {self.seed})'
+    def __repr__(self):
+        return (f'NoiseRecord({self.kind}, {len(self)} samples: {self.rate:.3f} nominal, '
+                f'{self.realised_rate:.3f} realised, seed {self.seed})')
     def _repr_html_(self): return _record_html(self)
     @property
     def flipped(self)->np.ndarray: return self.clean != self.given
@@ -175,8 +208,11 @@ class NoiseRecord:
 def _freeze_record(r):
     k = len(r.classes)
     values = dict(classes=tuple(map(str, r.classes)), rate=check_rate(r.rate), seed=int(r.seed),
-                  clean=check_class_numbers(r.clean, k), given=check_class_numbers(r.given, k), nominal=check_matrix(r.nominal, k))
-    if len(values['clean']) != len(values['given']): raise CufitError(f'There are {len(r.clean)} clean labels, but {len(r.given)} given ones; a record has one of each for every sample.')
+                  clean=check_class_numbers(r.clean, k), given=check_class_numbers(r.given, k),
+                  nominal=check_matrix(r.nominal, k))
+    if len(values['clean']) != len(values['given']):
+        raise CufitError(f'There are {len(r.clean)} clean labels, but {len(r.given)} given ones; '
+                         'a record has one of each for every sample.')
     for name,v in values.items():
         if isinstance(v, np.ndarray): v.flags.writeable = False
         object.__setattr__(r, name, v)
@@ -184,26 +220,42 @@ def _freeze_record(r):
 # %% ../../nbs/lessons/2_noise.ipynb #4e9562fd
 def _cell(v):
     if np.isnan(v): return '<td title="no samples">–</td>'
-    return f'<td style="text-align:right;padding:1px 6px;background:rgba(0,114,178,{.55*v:.2f})">{100*v:.1f}</td>'
+    return ('<td style="text-align:right;padding:1px 6px;'
+            f'background:rgba(0,114,178,{.55*v:.2f})">{100*v:.1f}</td>')
 
 def _matrix_table(caption, m, classes):
-    head = ''.join(f'<th title="{html.escape(c)}" style="text-align:right;padding:1px 6px">{i}</th>' for i,c in enumerate(classes))
-    rows = ''.join(f'<tr><th style="text-align:left;white-space:nowrap">{i} {html.escape(c[:12])}</th>{"".join(map(_cell, r))}</tr>' for i,(c,r) in enumerate(zip(classes, m)))
-    return f'<table style="display:inline-table;margin:0 1em 1em 0"><caption>{caption}, %</caption><tr><th title="row: clean, column: given">clean \\ given</th>{head}</tr>{rows}</table>'
+    head = ''.join(f'<th title="{html.escape(c)}" style="text-align:right;padding:1px 6px">{i}</th>'
+                   for i,c in enumerate(classes))
+    rows = ''.join('<tr><th style="text-align:left;white-space:nowrap">'
+                   f'{i} {html.escape(c[:12])}</th>{"".join(map(_cell, r))}</tr>'
+                   for i,(c,r) in enumerate(zip(classes, m)))
+    return ('<table style="display:inline-table;margin:0 1em 1em 0">'
+            f'<caption>{caption}, %</caption><tr><th title="row: clean, column: given">'
+            f'clean \\ given</th>{head}</tr>{rows}</table>')
 
 def _class_row(k, name, c, precision):
-    counts = ''.join(f'<td style="text-align:right;padding:1px 6px">{v}</td>' for v in (c[k].sum(), c[:,k].sum(), c[k,k]))
-    return f'<tr><th>{k}</th><td style="text-align:left">{html.escape(name)}</td>{counts}{_cell(precision)}</tr>'
+    counts = ''.join(f'<td style="text-align:right;padding:1px 6px">{v}</td>'
+                     for v in (c[k].sum(), c[:,k].sum(), c[k,k]))
+    return (f'<tr><th>{k}</th><td style="text-align:left">{html.escape(name)}</td>'
+            f'{counts}{_cell(precision)}</tr>')
 
 # %% ../../nbs/lessons/2_noise.ipynb #428b2b5d
 def _class_table(r):
-    rows = [_class_row(k, n, r.counts, p) for k,(n,p) in enumerate(zip(r.classes, r.label_precision()))]
-    head = '<tr><th></th><th style="text-align:left">class</th>' + ''.join(f'<th style="padding:1px 6px">{h}</th>' for h in ('clean', 'given', 'given and right', 'label precision, %')) + '</tr>'
-    return f'<table style="margin:0 0 1em 0"><caption>What each class is left with</caption>{head}{"".join(rows)}</table>'
+    rows = [_class_row(k, n, r.counts, p)
+            for k,(n,p) in enumerate(zip(r.classes, r.label_precision()))]
+    head = ('<tr><th></th><th style="text-align:left">class</th>'
+            + ''.join(f'<th style="padding:1px 6px">{h}</th>'
+                      for h in ('clean', 'given', 'given and right', 'label precision, %'))
+            + '</tr>')
+    return ('<table style="margin:0 0 1em 0"><caption>What each class is left with</caption>'
+            f'{head}{"".join(rows)}</table>')
 
 def _record_html(r):
-    head = f'<p><b>Noise, {html.escape(r.kind)}</b> (seed {r.seed}): {100*r.rate:.1f} % nominal, <b>{100*r.realised_rate:.1f} % realised</b>, {r.flipped.sum()} of {len(r)} labels changed.</p>'
-    return head + f'<div>{_matrix_table("Nominal", r.nominal, r.classes)}{_matrix_table("Realised", r.realised, r.classes)}</div>' + _class_table(r)
+    head = (f'<p><b>Noise, {html.escape(r.kind)}</b> (seed {r.seed}): {100*r.rate:.1f} % nominal, '
+            f'<b>{100*r.realised_rate:.1f} % realised</b>, '
+            f'{r.flipped.sum()} of {len(r)} labels changed.</p>')
+    return (head + f'<div>{_matrix_table("Nominal", r.nominal, r.classes)}'
+                   f'{_matrix_table("Realised", r.realised, r.classes)}</div>' + _class_table(r))
 
 # %% ../../nbs/lessons/2_noise.ipynb #f51660cf
 def _plan(kind, rate, labels, k):
@@ -228,18 +280,21 @@ def noise_record(labels, # int [N] clean class numbers
 # %% ../../nbs/lessons/2_noise.ipynb #21b362e0
 def _record_files(path):
     path = Path(path)
-    stem = path.with_suffix('') if path.suffix in ('.npz', '.json') else path     # 'noise_0.4' has no suffix
+    # 'noise_0.4' has no suffix
+    stem = path.with_suffix('') if path.suffix in ('.npz', '.json') else path
     return [stem.with_name(stem.name + s) for s in ('.npz', '.json')]
 
 def save_record(record:NoiseRecord, # what to write
                 path, # file name; '.npz' and '.json' are added
                )->Path: # of the JSON file
-    "Write the arrays as `.npz` and the rest as `.json` beside it; neither needs `cufit` to be read."
+    "Write arrays as `.npz` and the rest as `.json` beside it; neither needs `cufit` to be read."
     arrays = dict(clean=record.clean, given=record.given, nominal=record.nominal)
     npz, js = _record_files(path)
     with atomic(npz) as part: np.savez_compressed(part, **arrays)
-    return write_json(js, dict(kind=record.kind, rate=record.rate, realised_rate=record.realised_rate, seed=record.seed,
-                               classes=list(record.classes), samples=len(record), sha256=array_sha256(*arrays.values())))
+    return write_json(js, dict(kind=record.kind, rate=record.rate,
+                               realised_rate=record.realised_rate, seed=record.seed,
+                               classes=list(record.classes), samples=len(record),
+                               sha256=array_sha256(*arrays.values())))
 
 # %% ../../nbs/lessons/2_noise.ipynb #2c9df4cb
 def load_record(path, # as it was given to `save_record`
@@ -247,11 +302,17 @@ def load_record(path, # as it was given to `save_record`
     "Read a record back and check that both files belong together."
     npz, js = _record_files(path)
     for f in (npz, js):
-        if not f.exists(): raise CufitError(f'{f} is missing; a noise record is {npz.name} and {js.name} in one folder.')
-    with np.load(npz, allow_pickle=False) as z: arrays = [z[k] for k in ('clean', 'given', 'nominal')]
+        if not f.exists():
+            raise CufitError(f'{f} is missing; '
+                             f'a noise record is {npz.name} and {js.name} in one folder.')
+    with np.load(npz, allow_pickle=False) as z:
+        arrays = [z[k] for k in ('clean', 'given', 'nominal')]
     about = read_json(js)
-    if array_sha256(*arrays) != about['sha256']: raise CufitError(f'{npz} and {js} do not belong together: the hash of the arrays differs. Restore both from one run.')
-    return NoiseRecord(*arrays[:2], about['kind'], about['rate'], about['seed'], tuple(about['classes']), arrays[2])
+    if array_sha256(*arrays) != about['sha256']:
+        raise CufitError(f'{npz} and {js} do not belong together: the hash of the arrays differs. '
+                         'Restore both from one run.')
+    return NoiseRecord(*arrays[:2], about['kind'], about['rate'], about['seed'],
+                       tuple(about['classes']), arrays[2])
 
 # %% ../../nbs/lessons/2_noise.ipynb #846e88a3
 def corrupt(image_set, # an `ImageSet`; only its labels and classes are read

@@ -40,7 +40,8 @@ def split_rows(labels:np.ndarray, # [N] int64
                rng:np.random.Generator, # draws the order
               )->list: # sorted row numbers of each part
     "Deal whole groups, the largest first, each to the part that lacks its classes most."
-    if abs(sum(fractions)-1) > 1e-6 or min(fractions) <= 0: raise CufitError(f'Fractions {fractions} must be positive and sum to 1.')
+    if abs(sum(fractions)-1) > 1e-6 or min(fractions) <= 0:
+        raise CufitError(f'Fractions {fractions} must be positive and sum to 1.')
     group = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     content = np.zeros((group.max(initial=-1)+1, labels.max(initial=0)+1))
     np.add.at(content, (group, labels), 1)

@@ -21,15 +21,17 @@ from PIL import Image
 from ..core import CufitError, choose
 from .images import decode
 from .imageset import Splits, check_images
-from .listing import SPLIT_NAMES, Listing, assemble, check_rows, limit_rows, make_listing, plan_rows, read_listing
+from .listing import (SPLIT_NAMES, Listing, assemble, check_rows, limit_rows,
+                                make_listing, plan_rows, read_listing)
 
 # %% ../../nbs/api/data.sources.ipynb #905da24b
 def channels_first(images:np.ndarray, # uint8 [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W]
                   )->np.ndarray: # uint8 [N, 3, H, W]
-    "Bring grey and channel-last images into the one layout; where both axes could be channels, the second wins."
+    "Grey or channel-last images in one layout; if both axes could be channels, the second wins."
     images = np.asanyarray(images)
     if images.ndim == 3: images = images[:, None]
-    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3): images = images.transpose(0, 3, 1, 2)
+    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
     if images.ndim == 4 and images.shape[1] == 1: images = np.repeat(images, 3, axis=1)
     return check_images(images)
 
@@ -38,7 +40,8 @@ def resized(images:np.ndarray, # uint8 [N, 3, H, W]
            )->np.ndarray: # uint8 [N, 3, size, size]
     "The images at another size, resized as files are."
     if size is None or images.shape[2:] == (size, size): return np.ascontiguousarray(images)
-    return decode(len(images), lambda i: Image.fromarray(np.ascontiguousarray(images[i].transpose(1, 2, 0))), size)
+    return decode(len(images), lambda i: Image.fromarray(
+        np.ascontiguousarray(images[i].transpose(1, 2, 0))), size)
 
 # %% ../../nbs/api/data.sources.ipynb #75855e0f
 def from_arrays(images:np.ndarray, # uint8: grey or RGB, channels first or last
@@ -51,12 +54,18 @@ def from_arrays(images:np.ndarray, # uint8: grey or RGB, channels first or last
                 limit:int=None, # training images at most
                 seed:int=0, # of split and limit
                )->Splits:
-    "Splits from arrays. Without `split`: 70/10/20 by class and group; without validation rows: an eighth of train."
-    images = channels_first(images); ids = np.arange(len(images)) if ids is None else np.asarray(ids)
+    "Splits from arrays. No `split`: 70/10/20 by class and group; no val rows: an eighth of train."
+    images = channels_first(images)
+    ids = np.arange(len(images)) if ids is None else np.asarray(ids)
     for name, column in dict(labels=labels, ids=ids, groups=groups, split=split).items():
-        if column is not None and np.shape(column) != (len(images),): raise CufitError(f'{name} has shape {list(np.shape(column))} for {len(images)} images; expected one for each.')
-    if np.asarray(labels).dtype.kind == 'f': raise CufitError('Labels are floats; expected names or whole numbers, such as labels.astype(int).')
-    listing = make_listing(ids, labels, [f'row {i}' for i in range(len(images))], 'The arrays', classes, split=split, group=groups)
+        if column is not None and np.shape(column) != (len(images),):
+            raise CufitError(f'{name} has shape {list(np.shape(column))} for {len(images)} images; '
+                             'expected one for each.')
+    if np.asarray(labels).dtype.kind == 'f':
+        raise CufitError('Labels are floats; expected names or whole numbers, '
+                         'such as labels.astype(int).')
+    listing = make_listing(ids, labels, [f'row {i}' for i in range(len(images))], 'The arrays',
+                           classes, split=split, group=groups)
     rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
     return assemble(listing, rows, {s: resized(images[r], size) for s, r in rows.items()})
 
@@ -73,7 +82,9 @@ def class_files(folder:Path)->list: # of `Path`, sorted
     files = [p for p in visible(folder.rglob('*')) if p.is_file()]
     if not files: raise CufitError(f'{folder} holds no image. Fill the class folder or remove it.')
     odd = next((p for p in files if p.suffix.lower() not in SUFFIXES), None)
-    if odd: raise CufitError(f'{odd} is in a class folder, but {odd.suffix or "no suffix"} is none of {", ".join(SUFFIXES)}. Convert it, or move it elsewhere.')
+    if odd:
+        raise CufitError(f'{odd} is in a class folder, but {odd.suffix or "no suffix"} is none of '
+                         f'{", ".join(SUFFIXES)}. Convert it, or move it elsewhere.')
     return files
 
 # %% ../../nbs/api/data.sources.ipynb #165265bd
@@ -81,7 +92,9 @@ def class_folders(folder:Path)->list: # of `Path`, sorted
     "The visible folders in `folder`; an image beside them has no label and raises."
     inside = visible(folder.iterdir())
     loose = next((p for p in inside if p.is_file() and p.suffix.lower() in SUFFIXES), None)
-    if loose: raise CufitError(f'{loose} is in no class folder, so it has no label. Move it into the folder of its class.')
+    if loose:
+        raise CufitError(f'{loose} is in no class folder, so it has no label. '
+                         'Move it into the folder of its class.')
     return [p for p in inside if p.is_dir()]
 
 def path_groups(paths:list, # of strings
@@ -90,7 +103,9 @@ def path_groups(paths:list, # of strings
     "What `pattern` finds in each path: its first bracket, if it has one."
     if pattern is None: return None
     found = [re.search(pattern, p) for p in paths]
-    if None in found: raise CufitError(f'The group pattern {pattern!r} finds nothing in {paths[found.index(None)]}. It has to match every path.')
+    if None in found:
+        raise CufitError(f'The group pattern {pattern!r} finds nothing in '
+                         f'{paths[found.index(None)]}. It has to match every path.')
     return [m.group(min(m.re.groups, 1)) for m in found]
 
 # %% ../../nbs/api/data.sources.ipynb #2c734c93
@@ -100,11 +115,15 @@ def list_folder(folder, # class folders, or train, val and test with class folde
                )->Listing:
     "List a folder by class; ids are paths relative to `folder`."
     folder = Path(folder)
-    if not folder.is_dir(): raise CufitError(f'{folder} is not a folder. Expected {folder}/<class>/<image>.')
+    if not folder.is_dir():
+        raise CufitError(f'{folder} is not a folder. Expected {folder}/<class>/<image>.')
     tops = class_folders(folder)
     given = any(t.name.lower() in SPLIT_NAMES for t in tops)
-    found = [(t.name, c.name, p) for t in tops for c in (class_folders(t) if given else [t]) for p in class_files(c)]
-    if not found: raise CufitError(f'{folder} holds no class folders. Expected {folder}/<class>/<image>, or {folder}/train/<class>/<image>; a table is read with from_csv.')
+    found = [(t.name, c.name, p) for t in tops for c in (class_folders(t) if given else [t])
+             for p in class_files(c)]
+    if not found:
+        raise CufitError(f'{folder} holds no class folders. Expected {folder}/<class>/<image>, or '
+                         f'{folder}/train/<class>/<image>; a table is read with from_csv.')
     split, values, files = zip(*found)
     ids = [p.relative_to(folder).as_posix() for p in files]
     return make_listing(ids, values, ids, str(folder), classes, file=list(map(str, files)),
@@ -121,7 +140,7 @@ def from_folder(folder, # class folders, or train, val and test with class folde
                 seed:int=0, # of split and limit
                 into=None, # as in `read_listing`
                )->Splits:
-    "Splits from a folder by class. Without a train folder: 70/10/20 by class and group; without val: an eighth of train."
+    "Splits from a folder. No train/: 70/10/20 by class and group; no val/: an eighth of train."
     return read_listing(list_folder(folder, classes, group), file_bytes, size, limit, seed, into)
 
 # %% ../../nbs/api/data.sources.ipynb #dbf13ad6
@@ -132,10 +151,13 @@ def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
     try:
         text = data.decode('utf-8-sig').rstrip()
         sep = max(',;\t', key=text.partition('\n')[0].count)
-        table = pd.read_csv(io.StringIO(text), sep=sep, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
+        table = pd.read_csv(io.StringIO(text), sep=sep, dtype=str, keep_default_na=False,
+                            skip_blank_lines=False, index_col=False)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-        raise CufitError(f'{origin} cannot be read as a table: {e}. Expected UTF-8 text with a line of column names.') from e
-    if not len(table): raise CufitError(f'{origin} has column names ({", ".join(table.columns)}), but no row.')
+        raise CufitError(f'{origin} cannot be read as a table: {e}. '
+                         'Expected UTF-8 text with a line of column names.') from e
+    if not len(table):
+        raise CufitError(f'{origin} has column names ({", ".join(table.columns)}), but no row.')
     return table.fillna('')
 
 # %% ../../nbs/api/data.sources.ipynb #eccb6222
@@ -156,7 +178,9 @@ def find_column(table:pd.DataFrame, # as read
     have = {c.lower(): c for c in reversed(table.columns)}
     found = next((have[k] for k in KNOWN_COLUMNS[role] if k in have), None)
     if found is None and role in ('image', 'label'):
-        raise CufitError(f'{origin} has no {role} column: none of {", ".join(KNOWN_COLUMNS[role])}. Its columns are {", ".join(table.columns)}; name the right one: {role}=...')
+        raise CufitError(f'{origin} has no {role} column: none of '
+                         f'{", ".join(KNOWN_COLUMNS[role])}. Its columns are '
+                         f'{", ".join(table.columns)}; name the right one: {role}=...')
     return found
 
 # %% ../../nbs/api/data.sources.ipynb #721d4114
@@ -169,16 +193,22 @@ def resolve(names, # [N] image names, with or without suffix
     "The file of each name: in the first folder that has it, under the first suffix that fits."
     suffixes, found = ('', *SUFFIXES, *map(str.upper, SUFFIXES)), []
     for name, line in zip(names, where):
-        tries = ((name if not f or os.path.isabs(name) else f'{f}/{name}')+s for f in folders for s in suffixes)
+        tries = ((name if not f or os.path.isabs(name) else f'{f}/{name}')+s
+                 for f in folders for s in suffixes)
         found.append(next(filter(exists, tries), None))
         if found[-1] is None:
-            raise CufitError(f'{origin}, {line}: there is no image {name!r} in {" or ".join(f or "the archive" for f in folders)} (with or without {", ".join(SUFFIXES)}). Add the file, take the row out, or name the folder of the images.')
+            raise CufitError(f'{origin}, {line}: there is no image {name!r} in '
+                             f'{" or ".join(f or "the archive" for f in folders)} '
+                             f'(with or without {", ".join(SUFFIXES)}). Add the file, take the '
+                             'row out, or name the folder of the images.')
     return found
 
 def file_finder():
     "A function that says whether a path is a file; it lists each folder only once."
     @functools.cache
-    def names(folder): return {e.name for e in os.scandir(folder) if e.is_file()} if os.path.isdir(folder) else set()
+    def names(folder):
+        return ({e.name for e in os.scandir(folder) if e.is_file()}
+                if os.path.isdir(folder) else set())
     return lambda path: os.path.basename(path) in names(os.path.dirname(path) or '.')
 
 # %% ../../nbs/api/data.sources.ipynb #c280bc04
@@ -190,13 +220,15 @@ def list_table(table:pd.DataFrame, # every cell a string
                classes=None, # names in order
               )->Listing:
     "List the rows of a table; ids are the cells of its image column."
-    column = {r: find_column(table, r, n, origin) for r, n in dict(image=image, label=label, split=split, group=group).items()}
+    column = {r: find_column(table, r, n, origin)
+              for r, n in dict(image=image, label=label, split=split, group=group).items()}
     cells = {r: None if c is None else table[c].tolist() for r, c in column.items()}
     where = [f'line {i+2}' for i in range(len(table))]   # line 1 holds the names
     check_rows(cells['image'], 'image', where, origin)
     ids = [n.strip() for n in cells['image']]
     files = resolve([n.replace('\\', '/') for n in ids], exists, folders, where, origin)
-    return make_listing(ids, cells['label'], where, origin, classes, file=files, split=cells['split'], group=cells['group'])
+    return make_listing(ids, cells['label'], where, origin, classes, file=files,
+                        split=cells['split'], group=cells['group'])
 
 # %% ../../nbs/api/data.sources.ipynb #66b378ca
 def from_csv(csv, # the table, one line an image; or a folder with labels.csv
@@ -211,12 +243,12 @@ def from_csv(csv, # the table, one line an image; or a folder with labels.csv
              seed:int=0, # of split and limit
              into=None, # as in `read_listing`
             )->Splits:
-    "Splits from a table and a folder. Without a split column: 70/10/20 by class and group; without validation rows: an eighth of train."
+    "Splits from a table. No split column: 70/10/20 by class and group; no val: an eighth of train."
     csv = Path(csv)/'labels.csv' if Path(csv).is_dir() else Path(csv)
     if not csv.is_file(): raise CufitError(f'There is no table {csv}. Name an existing CSV file.')
     root = csv.parent if root is None else Path(root)
-    listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(), [str(root), str(root/'images')],
-                         image, label, split, group, classes)
+    listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(),
+                         [str(root), str(root/'images')], image, label, split, group, classes)
     return read_listing(listing, file_bytes, size, limit, seed, into)
 
 # %% ../../nbs/api/data.sources.ipynb #2d327eef
@@ -224,9 +256,12 @@ def find_labels(members:list, # names in the archive
                 origin:str, # the archive, for messages
                )->str: # the member that is the table
     "`labels.csv`, at the root or in the one folder that has it."
-    found = [m for m in members if m == 'labels.csv'] or [m for m in members if m.endswith('/labels.csv') and not m.startswith('__MACOSX')]
+    found = ([m for m in members if m == 'labels.csv']
+             or [m for m in members if m.endswith('/labels.csv') and not m.startswith('__MACOSX')])
     if len(found) == 1: return found[0]
-    raise CufitError(f'{origin} holds {len(found)} tables labels.csv ({len(members)} members, first {", ".join(members[:3])}). Expected one, at its root; or unpack it and use from_folder or from_csv.')
+    raise CufitError(f'{origin} holds {len(found)} tables labels.csv ({len(members)} members, '
+                     f'first {", ".join(members[:3])}). Expected one, at its root; or unpack it '
+                     'and use from_folder or from_csv.')
 
 # %% ../../nbs/api/data.sources.ipynb #e456b3c9
 def from_zip(path, # an archive with labels.csv and images
@@ -242,12 +277,15 @@ def from_zip(path, # an archive with labels.csv and images
             )->Splits:
     "Splits from a zip, read without unpacking; columns and splits as in `from_csv`."
     try: archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as e: raise CufitError(f'{path} is not a complete zip archive: {e}. Copy or download it again.') from e
+    except (OSError, zipfile.BadZipFile) as e:
+        raise CufitError(f'{path} is not a complete zip archive: {e}. '
+                         'Copy or download it again.') from e
     with archive:
         members = archive.namelist(); labels = find_labels(members, str(path))
         root, origin = labels.rpartition('/')[0], f'{path}:{labels}'
-        listing = list_table(read_table(archive.read(labels), origin), origin, set(members).__contains__,
-                             [root, f'{root}/images' if root else 'images'], image, label, split, group, classes)
+        listing = list_table(
+            read_table(archive.read(labels), origin), origin, set(members).__contains__,
+            [root, f'{root}/images' if root else 'images'], image, label, split, group, classes)
         return read_listing(listing, archive.read, size, limit, seed, into)
 
 # %% ../../nbs/api/data.sources.ipynb #7aa195f9
@@ -255,7 +293,7 @@ def from_zip(path, # an archive with labels.csv and images
 class Source:
     "A kind of data that `load` can read."
     name:str # each once
-    reader:object # called with the source, a size, limit, seed and options of its own; gives `Splits`
+    reader:object # called with source, size, limit, seed and options of its own; gives `Splits`
     fits:object # called with the source, a text; says whether this is the reader for it
     accepts:object # what it takes, for messages: a text, or a function that gives it
     known:object=dict # function; what can be had by name: name -> dict(what, licence, source, how)
@@ -270,9 +308,12 @@ def register(source:Source)->Source:
 
 # %% ../../nbs/api/data.sources.ipynb #d221052c
 @functools.cache
+def _load_plugins(): # each registers its sources when it is imported
+    for entry in entry_points(group='cufit.sources'): entry.load()
+
 def all_sources()->tuple: # of `Source`, the last that was registered first
-    "Every source: those of this room, and what the entry points `cufit.sources` of installed packages bring."
-    for entry in entry_points(group='cufit.sources'): entry.load()   # registers when it is imported
+    "Every source: this room's, and what entry points `cufit.sources` of installed packages bring."
+    _load_plugins()
     return tuple(SOURCES.values())[::-1]
 
 def find_source(source)->Source: # a path, or a name
@@ -280,7 +321,8 @@ def find_source(source)->Source: # a path, or a name
     source = str(source)
     found = next((s for s in all_sources() if s.fits(source)), None)
     if found: return found
-    what = 'is a file of another kind' if Path(source).exists() else 'is neither a file nor a folder here'
+    what = ('is a file of another kind' if Path(source).exists()
+            else 'is neither a file nor a folder here')
     accepted = [s.accepts if isinstance(s.accepts, str) else s.accepts() for s in SOURCES.values()]
     raise CufitError(f'{source} {what}. Accepted: {"; ".join(accepted)}.')
 
@@ -293,10 +335,13 @@ def is_drawn(source)->bool:
     return any(s.drawn and s.fits(str(source)) for s in all_sources())
 
 # %% ../../nbs/api/data.sources.ipynb #dbcf040b
-def _suffix(source, *suffixes): return Path(source).is_file() and Path(source).suffix.lower() in suffixes
+def _suffix(source, *suffixes):
+    return Path(source).is_file() and Path(source).suffix.lower() in suffixes
 
-register(Source('folder', from_folder, lambda s: Path(s).is_dir(), 'a folder with a folder of images for each class'))
-register(Source('labels.csv', from_csv, lambda s: (Path(s)/'labels.csv').is_file(), 'a folder with labels.csv'))
+register(Source('folder', from_folder, lambda s: Path(s).is_dir(),
+                'a folder with a folder of images for each class'))
+register(Source('labels.csv', from_csv, lambda s: (Path(s)/'labels.csv').is_file(),
+                'a folder with labels.csv'))
 register(Source('table', from_csv, lambda s: _suffix(s, '.csv', '.tsv'), 'a .csv'))
 register(Source('zip', from_zip, lambda s: _suffix(s, '.zip'), 'a .zip with labels.csv'));
 
@@ -314,7 +359,7 @@ def load(source, # a path, or the name of a known source, such as 'cells' or 'bl
     for name in options: choose(name, takes, f'option of {reader.__name__}')
     if size is None:
         if takes['size'].default is inspect.Parameter.empty:
-            raise CufitError(f'Pictures come in many sizes, and {source} says none. Name the side in pixels: '
-                             f'load({source!r}, 224).')
+            raise CufitError(f'Pictures come in many sizes, and {source} says none. '
+                             f'Name the side in pixels: load({source!r}, 224).')
         size = takes['size'].default
     return reader(source, size, limit=limit, seed=seed, **options)

@@ -23,25 +23,31 @@ def is_store(path)->bool: return (Path(path)/'store.json').is_file()
 
 def _hashes(folder): # of the chunks that are in the store
     path = folder/'chunks.txt'
-    return path.read_text().split('\n')[:-1] if path.is_file() else []   # what follows the last newline is nothing, or half a line
+    # what follows the last newline is nothing, or half a line
+    return path.read_text().split('\n')[:-1] if path.is_file() else []
 
 def _fill(folder, files, image, size): # the mapped images
     "Decode what is not in the store yet; `files`, `image` and `size` as in `read_listing`."
-    folder,key = Path(folder),dict(format=2, size=int(size), images=len(files), files=array_sha256(np.asarray(files, str)), chunk=CHUNK)
+    folder,key = Path(folder),dict(format=2, size=int(size), images=len(files),
+                                   files=array_sha256(np.asarray(files, str)), chunk=CHUNK)
     state = read_json(folder/'store.json') if is_store(folder) else key
     if differ := {k: (state.get(k), v) for k, v in key.items() if state.get(k) != v}:
-        raise CufitError(f'{folder} was begun for other images (then, now): {differ}. Give another folder, or remove it.')
+        raise CufitError(f'{folder} was begun for other images (then, now): {differ}. '
+                         'Give another folder, or remove it.')
     write_json(folder/'store.json', state)
     path = folder/'images.npy'
     done = _hashes(folder) if path.is_file() else []
-    out = np.lib.format.open_memmap(path, 'r+' if done else 'w+', np.uint8, None if done else (len(files), 3, size, size))
+    out = np.lib.format.open_memmap(path, 'r+' if done else 'w+', np.uint8,
+                                    None if done else (len(files), 3, size, size))
     with open(folder/'chunks.txt', 'a', newline='\n') as noted:
         noted.truncate(sum(len(h)+1 for h in done))
-        for start in progress(range(len(done)*CHUNK, len(files), CHUNK), f'{folder}: chunks', unit='chunk'):
+        for start in progress(range(len(done)*CHUNK, len(files), CHUNK), f'{folder}: chunks',
+                              unit='chunk'):
             n = min(CHUNK, len(files)-start)
             out[start:start+n] = decode(n, lambda i: image(start+i), size, quiet=True)
             out.flush()
-            print(array_sha256(out[start:start+n]), file=noted, flush=True)   # after the images are on disk: what is noted is there
+            # after the images are on disk: what is noted is there
+            print(array_sha256(out[start:start+n]), file=noted, flush=True)
     return np.load(path, mmap_mode='r')
 
 # %% ../../nbs/api/data.store.ipynb #4029334b
@@ -51,31 +57,46 @@ def build_store(source, # whatever `load` reads from files
                 **options, # of `load`
                )->Splits: # on mapped images
     "Build a store, or take up its building, or just open it if it is complete."
-    folder,made = Path(folder),{k: str(v) for k, v in dict(source=source, **options).items() if v is not None}
+    folder,made = Path(folder),{k: str(v) for k, v in dict(source=source, **options).items()
+                                if v is not None}
     if then := (read_json(folder/'store.json') if is_store(folder) else {}).get('made_from'):
-        if then != made: raise CufitError(f'{folder} was built from {then}, but now {made} is asked for. Give another folder, or train on the store itself: --data {folder}.')
+        if then != made:
+            raise CufitError(f'{folder} was built from {then}, but now {made} is asked for. Give '
+                             f'another folder, or train on the store itself: --data {folder}.')
         return open_store(folder, size)
-    if team().size > 1: raise CufitError(f'{folder} is not built yet, and several processes would write it at once. Build it first with a single one: cufit train ... --store {folder} --dry-run.')
-    if 'into' not in inspect.signature(pick_reader(source)).parameters: raise CufitError(f'{source} is one array file, not a source of image files; it is read into memory. Leave --store out.')
+    if team().size > 1:
+        raise CufitError(f'{folder} is not built yet, and several processes would write it at '
+                         'once. Build it first with a single one: '
+                         f'cufit train ... --store {folder} --dry-run.')
+    if 'into' not in inspect.signature(pick_reader(source)).parameters:
+        raise CufitError(f'{source} is one array file, not a source of image files; '
+                         'it is read into memory. Leave --store out.')
     splits = load(source, size, into=functools.partial(_fill, folder), **options)
     columns = {k: [getattr(part, k) for part in splits] for k in ('labels', 'ids', 'groups')}
     columns = {k: np.concatenate(parts) for k, parts in columns.items() if parts[0] is not None}
     for k, column in columns.items():
         with atomic(folder/f'{k}.npy') as part: np.save(part, column)
-    write_json(folder/'store.json', read_json(folder/'store.json') | dict(made_from=made, classes=splits.train.classes, splits={s: len(part) for s, part in splits.items()},
-                                                                          columns={k: array_sha256(column) for k, column in columns.items()}))
+    write_json(folder/'store.json', read_json(folder/'store.json') | dict(
+        made_from=made, classes=splits.train.classes,
+        splits={s: len(part) for s, part in splits.items()},
+        columns={k: array_sha256(column) for k, column in columns.items()}))
     return open_store(folder, size)
 
 # %% ../../nbs/api/data.store.ipynb #df003de6
 def _checked_before(cls, **fields):
     "An `ImageSet` or `Splits` of parts that passed its checks once."
     made = object.__new__(cls)
-    for name, value in fields.items(): object.__setattr__(made, name, value)   # the only way in: the class is frozen
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)   # the only way in: the class is frozen
     return made
 
 def _state(folder): # what `store.json` says of a complete store
     state = read_json(folder/'store.json') if is_store(folder) else {}
-    if 'made_from' not in state: raise CufitError(f'{folder} is not a complete store: {min(len(_hashes(folder))*CHUNK, state.get("images", 0))} of {state.get("images", "?")} images are in it. Build it with build_store, or train with --store; what is there is kept.')
+    if 'made_from' not in state:
+        raise CufitError(f'{folder} is not a complete store: '
+                         f'{min(len(_hashes(folder))*CHUNK, state.get("images", 0))} of '
+                         f'{state.get("images", "?")} images are in it. Build it with build_store, '
+                         'or train with --store; what is there is kept.')
     return state
 
 def open_store(folder, # of the store
@@ -84,14 +105,21 @@ def open_store(folder, # of the store
     "The splits of a complete store; neither images nor labels and ids are read."
     folder = Path(folder)
     state = _state(folder)
-    if size not in (None, state['size']): raise CufitError(f'{folder} holds images of {state["size"]} pixels, but {size} are wanted. Build another store, or ask for {state["size"]}.')
-    images,columns = np.load(folder/'images.npy', mmap_mode='r'),{k: np.asarray(np.load(folder/f'{k}.npy', mmap_mode='r')) for k in state['columns']}
+    if size not in (None, state['size']):
+        raise CufitError(f'{folder} holds images of {state["size"]} pixels, but {size} are wanted. '
+                         f'Build another store, or ask for {state["size"]}.')
+    images,columns = np.load(folder/'images.npy', mmap_mode='r'),{
+        k: np.asarray(np.load(folder/f'{k}.npy', mmap_mode='r')) for k in state['columns']}
     found = {k: len(v) for k, v in dict(images=images, **columns).items()}
-    if set(found.values()) != {sum(state['splits'].values())}: raise CufitError(f'{folder} should hold {sum(state["splits"].values())} rows, but its files have {found}. Remove the folder and build it again.')
+    if set(found.values()) != {sum(state['splits'].values())}:
+        raise CufitError(f'{folder} should hold {sum(state["splits"].values())} rows, but its '
+                         f'files have {found}. Remove the folder and build it again.')
     parts,stop = {},0
     for name, n in state['splits'].items():
         rows,stop = slice(stop, stop+n),stop+n
-        parts[name] = _checked_before(ImageSet, images=images[rows], classes=tuple(state['classes']), **dict(groups=None) | {k: v[rows] for k, v in columns.items()})
+        parts[name] = _checked_before(
+            ImageSet, images=images[rows], classes=tuple(state['classes']),
+            **dict(groups=None) | {k: v[rows] for k, v in columns.items()})
     return _checked_before(Splits, **parts)
 
 def check_store(folder, # of a store
@@ -99,8 +127,15 @@ def check_store(folder, # of a store
     "Read everything and compare the hashes; raise if something differs from what was written."
     folder = Path(folder)
     state,images,noted = _state(folder),np.load(folder/'images.npy', mmap_mode='r'),_hashes(folder)
-    if len(noted) != -(-len(images)//CHUNK): raise CufitError(f'{folder}: chunks.txt holds {len(noted)} hashes for {len(images)} images; expected one for every {CHUNK}. Remove the folder and build it again.')
+    if len(noted) != -(-len(images)//CHUNK):
+        raise CufitError(f'{folder}: chunks.txt holds {len(noted)} hashes for {len(images)} '
+                         f'images; expected one for every {CHUNK}. Remove the folder and build it '
+                         'again.')
     for i, sha in enumerate(progress(noted, f'checking {folder}', unit='chunk')):
-        if array_sha256(images[i*CHUNK:(i+1)*CHUNK]) != sha: raise CufitError(f'{folder}: images {i*CHUNK} to {min((i+1)*CHUNK, len(images))-1} are not what was written. Remove the folder and build it again.')
+        if array_sha256(images[i*CHUNK:(i+1)*CHUNK]) != sha:
+            raise CufitError(f'{folder}: images {i*CHUNK} to {min((i+1)*CHUNK, len(images))-1} are '
+                             'not what was written. Remove the folder and build it again.')
     for k, sha in state['columns'].items():
-        if array_sha256(np.load(folder/f'{k}.npy')) != sha: raise CufitError(f'{folder}: the {k} are not what was written. Remove the folder and build it again.')
+        if array_sha256(np.load(folder/f'{k}.npy')) != sha:
+            raise CufitError(f'{folder}: the {k} are not what was written. '
+                             'Remove the folder and build it again.')

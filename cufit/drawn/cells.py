@@ -15,29 +15,46 @@ from ..data.imageset import ImageSet, Splits
 from ..data.sources import Source, register
 
 # %% ../../nbs/api/drawn.cells.ipynb #5de70d1d
-CELL_CLASSES = ('basophil', 'eosinophil', 'erythroblast', 'immature granulocyte', 'lymphocyte', 'monocyte', 'neutrophil', 'platelet')
+CELL_CLASSES = ('basophil', 'eosinophil', 'erythroblast', 'immature granulocyte', 'lymphocyte',
+                'monocyte', 'neutrophil', 'platelet')
 
 # %% ../../nbs/api/drawn.cells.ipynb #4367f3a7
 SHAPES = dict(    # in the order of CELL_CLASSES
-    radius = [(5.0,6.8), (5.3,7.2), (3.7,5.2), (5.8,8.0), (3.8,6.0), (6.0,8.4), (5.2,7.2), (1.2,2.6)], # of the cell, in µm
-    ragged = [(.02,.06), (.01,.05), (.01,.05), (.02,.07), (.01,.06), (.03,.10), (.01,.06), (.05,.22)], # how uneven its outline is
-    beads  = [(2,3), (2,3), (1,1), (1,3), (1,2), (3,5), (3,5), (0,0)], # the nucleus is a string of so many beads
-    bead   = [(.34,.46), (.32,.42), (.48,.66), (.54,.70), (.66,.84), (.32,.44), (.24,.32), (.3,.4)], # their radius, in cell radii
-    arc    = [(.9,1.5), (1.2,1.9), (0,.3), (.2,.6), (0,.3), (.5,.85), (.8,1.2), (.5,1.)], # angle from bead to bead, in radians
-    bend   = [(.35,.48), (.40,.52), (0,.15), (.15,.38), (0,.10), (.36,.52), (.44,.56), (.2,.4)], # radius of the string's arc, in cell radii
-    bridge = [(.05,.25), (.03,.15), (.1,.3), (.1,.3), (.1,.3), (.1,.3), (.03,.15), (.1,.2)]) # how far beads melt together, in cell radii
+    radius = [ # of the cell, in µm
+        (5.0,6.8), (5.3,7.2), (3.7,5.2), (5.8,8.0), (3.8,6.0), (6.0,8.4), (5.2,7.2), (1.2,2.6)],
+    ragged = [ # how uneven its outline is
+        (.02,.06), (.01,.05), (.01,.05), (.02,.07), (.01,.06), (.03,.10), (.01,.06), (.05,.22)],
+    beads  = [ # the nucleus is a string of so many beads
+        (2,3), (2,3), (1,1), (1,3), (1,2), (3,5), (3,5), (0,0)],
+    bead   = [ # their radius, in cell radii
+        (.34,.46), (.32,.42), (.48,.66), (.54,.70), (.66,.84), (.32,.44), (.24,.32), (.3,.4)],
+    arc    = [ # angle from bead to bead, in radians
+        (.9,1.5), (1.2,1.9), (0,.3), (.2,.6), (0,.3), (.5,.85), (.8,1.2), (.5,1.)],
+    bend   = [ # radius of the string's arc, in cell radii
+        (.35,.48), (.40,.52), (0,.15), (.15,.38), (0,.10), (.36,.52), (.44,.56), (.2,.4)],
+    bridge = [ # how far beads melt together, in cell radii
+        (.05,.25), (.03,.15), (.1,.3), (.1,.3), (.1,.3), (.1,.3), (.03,.15), (.1,.2)])
 
 # %% ../../nbs/api/drawn.cells.ipynb #a4b37b2a
 SUBSTANCES = dict(    # amounts of dye, from 0 to about 1
-    chromatin = [(.1,.4), (.1,.4), (.1,.5), (.1,.5), (0,.35), (.2,.6), (.1,.4), (.1,.4)], # contrast of the clumps in the nucleus
-    density   = [(.8,1.1), (.8,1.1), (1.,1.4), (.6,.95), (.85,1.2), (.55,.9), (.8,1.15), (.5,1.)], # of the nucleus
-    azure     = [(.05,.35), (.02,.25), (.05,.40), (.10,.45), (.20,.60), (.15,.50), (.02,.25), (.1,.5)], # blue of the cytoplasm
-    eosin     = [(.05,.30), (.10,.40), (.10,.45), (.05,.35), (0,.15), (0,.20), (.10,.35), (.05,.3)], # pink of the cytoplasm
-    granules  = [(.25,.5), (.35,.65), (0,.05), (.10,.45), (0,.08), (0,.15), (.05,.35), (.2,.5)], # how many
-    grain     = [(1.8,2.6), (1.7,2.4), (1.,2.), (1.2,1.8), (1.,2.), (1.,1.5), (1.,1.4), (1.,1.6)], # distance between granules, in µm
-    orange    = [(0,.2), (.55,1.), (.2,.8), (0,.3), (.1,.3), (.1,.4), (.3,.7), (0,.3)], # their colour: 0 violet, 1 orange
-    cover     = [(.5,1.), (0,.2), (0,0), (0,.35), (0,0), (0,0), (0,0), (1.,1.)], # how far they hide the nucleus
-    vacuoles  = [(0,.1), (0,.1), (0,.05), (0,.12), (0,.12), (.05,.35), (0,.1), (0,0)]) # pale bubbles
+    chromatin = [ # contrast of the clumps in the nucleus
+        (.1,.4), (.1,.4), (.1,.5), (.1,.5), (0,.35), (.2,.6), (.1,.4), (.1,.4)],
+    density   = [ # of the nucleus
+        (.8,1.1), (.8,1.1), (1.,1.4), (.6,.95), (.85,1.2), (.55,.9), (.8,1.15), (.5,1.)],
+    azure     = [ # blue of the cytoplasm
+        (.05,.35), (.02,.25), (.05,.40), (.10,.45), (.20,.60), (.15,.50), (.02,.25), (.1,.5)],
+    eosin     = [ # pink of the cytoplasm
+        (.05,.30), (.10,.40), (.10,.45), (.05,.35), (0,.15), (0,.20), (.10,.35), (.05,.3)],
+    granules  = [ # how many
+        (.25,.5), (.35,.65), (0,.05), (.10,.45), (0,.08), (0,.15), (.05,.35), (.2,.5)],
+    grain     = [ # distance between granules, in µm
+        (1.8,2.6), (1.7,2.4), (1.,2.), (1.2,1.8), (1.,2.), (1.,1.5), (1.,1.4), (1.,1.6)],
+    orange    = [ # their colour: 0 violet, 1 orange
+        (0,.2), (.55,1.), (.2,.8), (0,.3), (.1,.3), (.1,.4), (.3,.7), (0,.3)],
+    cover     = [ # how far they hide the nucleus
+        (.5,1.), (0,.2), (0,0), (0,.35), (0,0), (0,0), (0,0), (1.,1.)],
+    vacuoles  = [ # pale bubbles
+        (0,.1), (0,.1), (0,.05), (0,.12), (0,.12), (.05,.35), (0,.1), (0,0)])
 
 # %% ../../nbs/api/drawn.cells.ipynb #6d974a7b
 INGREDIENTS = SHAPES | SUBSTANCES
@@ -51,7 +68,8 @@ def mix(rng:np.random.Generator, # source of the draw
     for name, ranges in table.items():
         low, high = np.asarray(ranges, float)[labels].T
         share = rng.random(len(labels))
-        recipe[name] = np.floor(low + share*(high-low+1)) if name == 'beads' else low + share*(high-low)
+        recipe[name] = (np.floor(low + share*(high-low+1)) if name == 'beads'
+                        else low + share*(high-low))
     return recipe
 
 # %% ../../nbs/api/drawn.cells.ipynb #bc18978d
@@ -102,7 +120,7 @@ def spots(rng, x:np.ndarray, y:np.ndarray, # places in µm, [size, size] or [N, 
 
 # %% ../../nbs/api/drawn.cells.ipynb #50e5e919
 def beads(rng, recipe:dict)->list: # of five (x, y, radius), each [N], in µm
-    "Where the beads of each nucleus lie; the string is turned at random and drawn towards the centre."
+    "Where the beads of each nucleus lie; the string is turned at random and drawn to the centre."
     size, n = recipe['radius'], len(recipe['radius'])
     turn, places = rng.uniform(0, 2*np.pi, n), []
     for i in range(5):
@@ -134,16 +152,19 @@ def granules(rng, x, y, recipe:dict, room:np.ndarray)->np.ndarray: # [N, size, s
 def bubbles(rng, x, y, recipe:dict, room:np.ndarray)->np.ndarray: # [N, size, size], 0 to 1
     "Vacuoles inside `room`."
     peaks = spots(rng, x, y, rng.uniform(2, 3, len(room)))
-    return inside(column(2.3 - 3*recipe['vacuoles']) - peaks, .5)*column(recipe['vacuoles'] > .03)*room
+    return (inside(column(2.3 - 3*recipe['vacuoles']) - peaks, .5)
+            *column(recipe['vacuoles'] > .03)*room)
 
 # %% ../../nbs/api/drawn.cells.ipynb #c854fe32
-def body(rng, recipe:dict, size:int, shift:float)->tuple: # x and y from the cell's centre, cell and nucleus from 0 to 1
+def body(rng, recipe:dict, size:int, shift:float
+        )->tuple: # x and y from the cell's centre, cell and nucleus from 0 to 1
     "Outline and nucleus of each cell."
     (x, y), n = plane(size), len(recipe['radius'])
     dx, dy = rng.normal(0, shift, (2, n))
     x, y, soft = x - column(dx), y - column(dy), max(.35, 1.2*FIELD/size)
     edge = outline(rng, x, y, recipe['radius'], recipe['ragged'])
-    return x, y, inside(edge, soft), inside(nucleus(rng, x, y, recipe), soft)*inside(edge + .2, soft)
+    return (x, y, inside(edge, soft),
+            inside(nucleus(rng, x, y, recipe), soft)*inside(edge + .2, soft))
 
 # %% ../../nbs/api/drawn.cells.ipynb #ed726168
 def dye_layers(rng, recipe:dict, # as mixed
@@ -153,11 +174,14 @@ def dye_layers(rng, recipe:dict, # as mixed
     "How much of each dye lies in each pixel: the cell itself, before anybody takes its picture."
     x, y, cell, core = body(rng, recipe, size, shift)
     free = cell*(1-core)
-    clumps = np.clip(1 + .6*column(recipe['chromatin'])*spots(rng, x, y, rng.uniform(1.6, 2.8, len(cell))), .3, 2)
+    clumps = np.clip(1 + .6*column(recipe['chromatin'])
+                     *spots(rng, x, y, rng.uniform(1.6, 2.8, len(cell))), .3, 2)
     grains = granules(rng, x, y, recipe, cell*(1 - core*column(1-recipe['cover'])))
-    juice = free*(1 - .85*bubbles(rng, x, y, recipe, free))*(1 + .12*spots(rng, x, y, np.full(len(cell), 4.)))
+    juice = (free*(1 - .85*bubbles(rng, x, y, recipe, free))
+             *(1 + .12*spots(rng, x, y, np.full(len(cell), 4.))))
     return dict(cell=cell, azure=juice*column(recipe['azure']), eosin=juice*column(recipe['eosin']),
-                violet=.95*core*clumps*column(recipe['density']) + .75*grains*column(1-recipe['orange']),
+                violet=.95*core*clumps*column(recipe['density'])
+                       + .75*grains*column(1-recipe['orange']),
                 orange=.8*grains*column(recipe['orange']))
 
 # %% ../../nbs/api/drawn.cells.ipynb #44833640
@@ -166,14 +190,18 @@ def red_cells(rng, size:int, n:int, # pixels a side, number of images
     "Eosin of the red cells around each cell."
     (x, y), total, crowd = plane(size), 0, rng.integers(2, 8, n)
     for i in range(7):
-        angle, far, radius = rng.uniform(0, 2*np.pi, n), rng.uniform(4.5, 14, n), rng.uniform(2.8, 4.2, n)
-        edge = outline(rng, x - column(far*np.cos(angle)), y - column(far*np.sin(angle)), radius, rng.uniform(0, .1, n), (2, 3))
-        pale = column(rng.uniform(.1, .7, n))*np.exp(-((edge + column(radius))/column(.5*radius))**2)
+        angle, far, radius = (rng.uniform(0, 2*np.pi, n), rng.uniform(4.5, 14, n),
+                              rng.uniform(2.8, 4.2, n))
+        edge = outline(rng, x - column(far*np.cos(angle)), y - column(far*np.sin(angle)), radius,
+                       rng.uniform(0, .1, n), (2, 3))
+        pale = (column(rng.uniform(.1, .7, n))
+                *np.exp(-((edge + column(radius))/column(.5*radius))**2))
         total = np.maximum(total, inside(edge, .5)*(1-pale)*column(crowd > i))
     return total
 
 # %% ../../nbs/api/drawn.cells.ipynb #40a61ea4
-DYES = dict(azure=(.85, .50, .12), eosin=(.06, .62, .42), violet=(1.05, 1.45, .55), orange=(.15, .85, .95))
+DYES = dict(azure=(.85, .50, .12), eosin=(.06, .62, .42), violet=(1.05, 1.45, .55),
+            orange=(.15, .85, .95))
 
 def stain(rng, layers:dict)->np.ndarray: # float32 [N, 3, size, size]
     "Light taken up by each slide; dyes differ from slide to slide in strength and shade."
@@ -230,7 +258,9 @@ def draw_chunk(rng:np.random.Generator, # source of the chunk
 def check_draw(n, size):
     "Refuse a number or a size of pictures that cannot be drawn."
     if n < 1: raise CufitError(f'Asked for {n} cells; expected at least 1.')
-    if size < 16: raise CufitError(f'Asked for pictures of {size} px; below 16 px a platelet is less than two pixels wide. Use 16 or more.')
+    if size < 16:
+        raise CufitError(f'Asked for pictures of {size} px; below 16 px a platelet is less than '
+                         'two pixels wide. Use 16 or more.')
 
 def draw_cells(n:int, # how many
                size:int=64, # pixels a side, 16 or more
@@ -242,7 +272,8 @@ def draw_cells(n:int, # how many
     "Draw blood cells, all classes equally frequent."
     check_draw(n, size)
     columns = np.array([CELL_CLASSES.index(choose(c, CELL_CLASSES, 'class')) for c in classes])
-    chunks = [draw_chunk(numpy_rng(seed, 'cells', stream, i), columns, size, shift) for i in range(-(-n//CHUNK))]
+    chunks = [draw_chunk(numpy_rng(seed, 'cells', stream, i), columns, size, shift)
+              for i in range(-(-n//CHUNK))]
     images, labels = map(np.concatenate, zip(*chunks))
     return images[:n], labels[:n].astype(np.int64)
 
@@ -255,7 +286,8 @@ def cells(n_train:int=500, n_val:int=200, n_test:int=1000, # cells in each split
     "Drawn blood cells as training, validation and test sets."
     def part(name, n):
         images, labels = draw_cells(n, size, seed, classes, stream=name)
-        return ImageSet(images, labels, np.array([f'{name}-{i:05d}' for i in range(n)]), tuple(classes))
+        return ImageSet(images, labels, np.array([f'{name}-{i:05d}' for i in range(n)]),
+                        tuple(classes))
     return Splits(part('train', n_train), part('val', n_val), part('test', n_test))
 
 # %% ../../nbs/api/drawn.cells.ipynb #5716634e
@@ -274,4 +306,5 @@ def _known(): return dict(cells=dict(
     what='drawn blood cells, 8 classes: for learning, not for diagnosis', licence='Apache-2.0',
     source='drawn by this package', how='Nothing to get: --data cells.'))
 
-register(Source('cells', read_cells, lambda s: s == 'cells', 'the drawn cells', _known, drawn=True));
+register(Source('cells', read_cells, lambda s: s == 'cells', 'the drawn cells', _known,
+                drawn=True));

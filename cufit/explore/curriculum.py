@@ -17,8 +17,10 @@ from ..figure import METHOD_COLORS, OKABE_ITO, figure_png, new_figure
 from ..metrics import label_precision, label_recall
 
 # %% ../../nbs/api/explore.curriculum.ipynb #dfa2727b
-STATES = {'kept, label right': ('o', OKABE_ITO['green']), 'kept, label wrong': ('X', OKABE_ITO['vermillion']),
-          'rejected, label right': ('o', OKABE_ITO['sky']), 'rejected, label wrong': ('x', OKABE_ITO['black'])}
+STATES = {'kept, label right': ('o', OKABE_ITO['green']),
+          'kept, label wrong': ('X', OKABE_ITO['vermillion']),
+          'rejected, label right': ('o', OKABE_ITO['sky']),
+          'rejected, label wrong': ('x', OKABE_ITO['black'])}
 
 def states(kept, # bool [N]
            clean, # bool [N], label is right
@@ -41,25 +43,37 @@ def curriculum_view(selection, # bool [epoch, module, N]: rows each module was t
                     epoch:int=0, # from 0
                     klass:int=-1, # show images with this given label only; -1 for all
                    )->tuple: # (Figure, dict of numbers)
-    "One epoch of a recorded run: which images the last module was trained on, and who handed on how many."
+    "One recorded epoch: which images the last module was trained on, and who handed on how many."
     clean,kept = ~record.flipped,selection[epoch, -1]
     shown = np.ones(len(kept), bool) if klass < 0 else record.given == klass
     state,moved = states(kept, clean),kept != selection[max(epoch-1, 0), -1]
-    fig = new_figure(6.6, 3.6, None); ax = fig.add_axes((.01, .02, .55, .86))   # a map for pointing cannot be scaled: 660 pixels fit beside the menus of JupyterLab
+    # a map for pointing cannot be scaled: 660 pixels fit beside the menus of JupyterLab
+    fig = new_figure(6.6, 3.6, None); ax = fig.add_axes((.01, .02, .55, .86))
     for i, (name, (marker, color)) in enumerate(STATES.items()):
         rows = shown & (state == i)
-        ax.scatter(*at[rows].T, marker=marker, color=color, s=22, alpha=.8, lw=.6 if marker == 'o' else 1.2, label=f'{name} ({rows.sum()})')
-    ax.scatter(*at[shown & moved].T, marker='o', facecolors='none', edgecolors='black', s=70, lw=.8, label=f'moved since the last epoch ({(shown & moved).sum()})')
-    ax.set(xticks=[], yticks=[], xlim=(-.03, 1.03), ylim=(-.03, 1.03)); ax.set_title(f'epoch {epoch+1} of {len(selection)}', fontsize=11, y=1)
-    fig.legend(*ax.get_legend_handles_labels(), loc='upper left', bbox_to_anchor=(.58, .47), fontsize=9, frameon=False)
-    numbers = dict(epoch=epoch, moved=int(moved.sum())) | {n: dict(trained_on=int(r.sum()), precision=label_precision(r, clean), recall=label_recall(r, clean)) for n, r in zip(modules, selection[epoch])}
+        ax.scatter(*at[rows].T, marker=marker, color=color, s=22, alpha=.8,
+                   lw=.6 if marker == 'o' else 1.2, label=f'{name} ({rows.sum()})')
+    ax.scatter(*at[shown & moved].T, marker='o', facecolors='none', edgecolors='black', s=70,
+               lw=.8, label=f'moved since the last epoch ({(shown & moved).sum()})')
+    ax.set(xticks=[], yticks=[], xlim=(-.03, 1.03), ylim=(-.03, 1.03))
+    ax.set_title(f'epoch {epoch+1} of {len(selection)}', fontsize=11, y=1)
+    fig.legend(*ax.get_legend_handles_labels(), loc='upper left', bbox_to_anchor=(.58, .47),
+               fontsize=9, frameon=False)
+    numbers = dict(epoch=epoch, moved=int(moved.sum())) | {
+        n: dict(trained_on=int(r.sum()), precision=label_precision(r, clean),
+                recall=label_recall(r, clean)) for n, r in zip(modules, selection[epoch])}
     return _handed_on(fig, numbers, modules),numbers
 
 def _handed_on(fig, numbers, modules):
     ax = fig.add_axes((.66, .56, .3, .32))
-    bars = ax.barh(range(len(modules)), [numbers[m]['trained_on'] for m in modules], color=[METHOD_COLORS.get(m, 'grey') for m in modules])
-    ax.bar_label(bars, [f'{numbers[m]["trained_on"]}, {100*numbers[m]["precision"]:.0f} % right' if numbers[m]['trained_on'] else 'none' for m in modules], padding=2, fontsize=9)
-    ax.set(yticks=range(len(modules)), yticklabels=[m.upper() for m in modules], xticks=[], xlim=(0, 1.7*max(1, *(numbers[m]['trained_on'] for m in modules)))); ax.invert_yaxis()
+    bars = ax.barh(range(len(modules)), [numbers[m]['trained_on'] for m in modules],
+                   color=[METHOD_COLORS.get(m, 'grey') for m in modules])
+    ax.bar_label(bars, [f'{numbers[m]["trained_on"]}, {100*numbers[m]["precision"]:.0f} % right'
+                        if numbers[m]['trained_on'] else 'none' for m in modules],
+                 padding=2, fontsize=9)
+    ax.set(yticks=range(len(modules)), yticklabels=[m.upper() for m in modules], xticks=[],
+           xlim=(0, 1.7*max(1, *(numbers[m]['trained_on'] for m in modules))))
+    ax.invert_yaxis()
     ax.set_title('trained on', fontsize=11, y=1)
     for side in ax.spines.values(): side.set_visible(False)
     return fig
@@ -73,7 +87,8 @@ def hover_map(ax, # the axes in which the marks are, of a figure at its own size
     "An image map with a text for every mark."
     rows, height = np.flatnonzero(shown), ax.figure.bbox.height
     places = ax.transData.transform(at[rows]) if len(rows) else []
-    areas = ''.join(f'<area shape="circle" coords="{x:.0f},{height-y:.0f},6" title="{html.escape(titles[i])}">' for i, (x, y) in zip(rows, places))
+    areas = ''.join(f'<area shape="circle" coords="{x:.0f},{height-y:.0f},6" '
+                    f'title="{html.escape(titles[i])}">' for i, (x, y) in zip(rows, places))
     name = f'marks-{array_sha256(np.array([areas]))[:12]}'
     return name,f'<map name="{name}">{areas}</map>'
 
@@ -81,13 +96,16 @@ def curriculum_words(n, # numbers of `curriculum_view`
                     )->str: # HTML
     "What the last module was trained on in one epoch, in a sentence."
     name,last = [(k, v) for k, v in n.items() if isinstance(v, dict)][-1]
-    return (f'<p><b>Epoch {n["epoch"]+1}, {name.upper()}: {last["trained_on"]} images</b>; {n["moved"]} moved since the last epoch. '
-            f'Label precision {100*last["precision"]:.1f} %, label recall {100*last["recall"]:.1f} %.</p>')
+    return (f'<p><b>Epoch {n["epoch"]+1}, {name.upper()}: {last["trained_on"]} images</b>; '
+            f'{n["moved"]} moved since the last epoch. '
+            f'Label precision {100*last["precision"]:.1f} %, '
+            f'label recall {100*last["recall"]:.1f} %.</p>')
 
 # %% ../../nbs/api/explore.curriculum.ipynb #000b18c4
 def _titles(train, record, share): # [N] texts for pointing at
     wrong = lambda g, c: '' if g == c else f', is {train.classes[c]}'
-    return [f'{i}: labelled {train.classes[g]}{wrong(g, c)}; kept in {100*s:.0f} % of the epochs' for i, g, c, s in zip(train.ids, record.given, record.clean, share)]
+    return [f'{i}: labelled {train.classes[g]}{wrong(g, c)}; kept in {100*s:.0f} % of the epochs'
+            for i, g, c, s in zip(train.ids, record.given, record.clean, share)]
 
 def curriculum_player(history, # of a run, or anything with `selection` and `modules`
                       train, # `ImageSet` with the given labels
@@ -97,17 +115,28 @@ def curriculum_player(history, # of a run, or anything with `selection` and `mod
     "Play the epochs of a recorded run; choose a class, point at an image."
     selection,at,n_epochs = history.selection,flat_features(features),len(history.selection)
     titles = _titles(train, record, selection[:, -1].mean(0))
-    play,slider = widgets.Play(min=1, max=n_epochs, interval=500, description='play'),widgets.IntSlider(min=1, max=n_epochs, description='epoch')
-    classes = widgets.ToggleButtons(options=[('all', -1), *((c, i) for i, c in enumerate(train.classes))], description='label', style=dict(button_width='auto'))
+    play,slider = (widgets.Play(min=1, max=n_epochs, interval=500, description='play'),
+                   widgets.IntSlider(min=1, max=n_epochs, description='epoch'))
+    classes = widgets.ToggleButtons(
+        options=[('all', -1), *((c, i) for i, c in enumerate(train.classes))],
+        description='label', style=dict(button_width='auto'))
     picture = widgets.HTML()
     def update(change=None):
-        fig,n = curriculum_view(selection, history.modules, record, at, slider.value-1, classes.value)
-        name,areas = hover_map(fig.axes[0], at, titles, np.ones(len(train), bool) if classes.value < 0 else record.given == classes.value)
+        fig,n = curriculum_view(selection, history.modules, record, at, slider.value-1,
+                                classes.value)
+        name,areas = hover_map(fig.axes[0], at, titles,
+                               np.ones(len(train), bool) if classes.value < 0
+                               else record.given == classes.value)
         data = base64.b64encode(figure_png(fig)).decode()
-        img = f'<img src="data:image/png;base64,{data}" usemap="#{name}" width="{fig.bbox.width:.0f}" style="max-width:none" alt="epoch {slider.value}">'   # a map fits one size only
+        # a map fits one size only
+        img = (f'<img src="data:image/png;base64,{data}" usemap="#{name}" '
+               f'width="{fig.bbox.width:.0f}" style="max-width:none" alt="epoch {slider.value}">')
         picture.value = f'<div style="overflow-x:auto">{img}{areas}</div>{curriculum_words(n)}'
     for c in (slider, classes): c.observe(update, 'value')
     update()
-    panel = widgets.VBox([widgets.HBox([play, slider], layout=widgets.Layout(flex_flow='row wrap')), classes, picture])
-    panel.link = widgets.jslink((play, 'value'), (slider, 'value'))   # kept, or it would be collected
+    panel = widgets.VBox([widgets.HBox([play, slider],
+                                       layout=widgets.Layout(flex_flow='row wrap')),
+                          classes, picture])
+    # kept, or it would be collected
+    panel.link = widgets.jslink((play, 'value'), (slider, 'value'))
     return panel

@@ -23,25 +23,33 @@ def class_number(classes, # [K] names
     classes = list(classes)
     if isinstance(klass, str): return classes.index(choose(klass, classes, 'class'))
     if isinstance(klass, (int, np.integer)) and 0 <= klass < len(classes): return int(klass)
-    raise CufitError(f'Class {klass!r} does not exist; expected a number from 0 to {len(classes)-1} or one of {", ".join(classes)}.')
+    raise CufitError(f'Class {klass!r} does not exist; expected a number from 0 to '
+                     f'{len(classes)-1} or one of {", ".join(classes)}.')
 
 def noise_numbers(record, # a `NoiseRecord`
                   k:int, # class number
                  )->dict: # of plain numbers
     "What the noise did to all classes, and to class `k`."
     c, p = record.counts, record.label_precision()
-    return dict(nominal_rate=record.rate, realised_rate=record.realised_rate, flipped=int(record.flipped.sum()), samples=len(record),
-                clean=int(c[k].sum()), given=int(c[:, k].sum()), right=int(c[k, k]), label_precision=float(p[k]))
+    return dict(nominal_rate=record.rate, realised_rate=record.realised_rate,
+                flipped=int(record.flipped.sum()), samples=len(record),
+                clean=int(c[k].sum()), given=int(c[:, k].sum()), right=int(c[k, k]),
+                label_precision=float(p[k]))
 
 # %% ../../nbs/api/explore.noise.ipynb #5496a33e
 def _samples(ax, image_set, record, k, seed, shown, columns):
     order = numpy_rng(seed, 'thumbnails').permutation(len(record))
     rows = order[record.given[order] == k][:shown]
     ax.set_title(f'given label: {record.classes[k]}', fontsize=11, y=1); ax.axis('off')
-    if not len(rows): ax.text(.5, .5, 'no sample has this label', ha='center', transform=ax.transAxes); return
+    if not len(rows):
+        ax.text(.5, .5, 'no sample has this label', ha='center', transform=ax.transAxes)
+        return
     images = image_set.images[rows]
-    step = max(1, images.shape[-1]//64)        # thumbnails need no more pixels than they are shown with
-    draw_images(ax, images[:, :, ::step, ::step], [shorten(record.classes[y], 12) for y in record.clean[rows]], columns, record.flipped[rows], 3.85)   # one line each, so that names do not meet
+    step = max(1, images.shape[-1]//64)   # thumbnails need no more pixels than they are shown with
+    # one line each, so that names do not meet
+    draw_images(ax, images[:, :, ::step, ::step],
+                [shorten(record.classes[y], 12) for y in record.clean[rows]],
+                columns, record.flipped[rows], 3.85)
 
 # %% ../../nbs/api/explore.noise.ipynb #1aba8c78
 def noise_view(image_set, # an `ImageSet` with clean labels
@@ -57,17 +65,23 @@ def noise_view(image_set, # an `ImageSet` with clean labels
     fig = new_figure(7.4, 3.8, None)
     _samples(fig.add_axes((.005, .02, .52, .88)), image_set, record, k, seed, shown, 4)
     ax = fig.add_axes((.655, .14, .335, .7)); numbers = [str(i) for i in range(len(record.classes))]
-    draw_matrix(ax, record.realised, ([f'{shorten(c, 12)} {i}' for i,c in zip(numbers, record.classes)], numbers), 1, '.2f', size=max(5, min(10, 58/len(numbers))))
-    ax.set_title('realised matrix', fontsize=11, y=1); ax.set(xlabel='given label, by number', ylabel=''); ax.tick_params(axis='y', labelsize=8)
+    draw_matrix(ax, record.realised,
+                ([f'{shorten(c, 12)} {i}' for i,c in zip(numbers, record.classes)], numbers),
+                1, '.2f', size=max(5, min(10, 58/len(numbers))))
+    ax.set_title('realised matrix', fontsize=11, y=1)
+    ax.set(xlabel='given label, by number', ylabel=''); ax.tick_params(axis='y', labelsize=8)
     return fig, noise_numbers(record, k)
 
 # %% ../../nbs/api/explore.noise.ipynb #815e2814
 def noise_words(n, # numbers of `noise_view`
                )->str: # HTML
     "What the noise did, in a sentence."
-    return (f'<p><b>{100*n["nominal_rate"]:.0f} % nominal, {100*n["realised_rate"]:.1f} % realised</b>: {n["flipped"]} of {n["samples"]} labels changed. '
-            f'This class: {n["clean"]} samples before, {n["given"]} carry its label now, {n["right"]} of them rightly '
-            f'(label precision {100*n["label_precision"]:.1f} %).</p>' if n['given'] else '<p>No sample carries this label now.</p>')
+    return (f'<p><b>{100*n["nominal_rate"]:.0f} % nominal, {100*n["realised_rate"]:.1f} % '
+            f'realised</b>: {n["flipped"]} of {n["samples"]} labels changed. '
+            f'This class: {n["clean"]} samples before, {n["given"]} carry its label now, '
+            f'{n["right"]} of them rightly '
+            f'(label precision {100*n["label_precision"]:.1f} %).</p>'
+            if n['given'] else '<p>No sample carries this label now.</p>')
 
 def noise_explorer(image_set, # an `ImageSet` with clean labels
                    kind:str='symmetric', # at the start
@@ -77,8 +91,11 @@ def noise_explorer(image_set, # an `ImageSet` with clean labels
     "Kind, rate, seed and class of label noise, and what they leave a class with."
     def view(**settings): fig, n = noise_view(image_set, **settings); return fig, noise_words(n)
     controls = dict(
-        kind=widgets.Dropdown(options=list(KINDS), value=choose(kind, KINDS, 'noise kind'), description='kind'),
-        rate=widgets.FloatSlider(value=rate, min=0, max=.9, step=.05, description='rate', readout_format='.2f', continuous_update=False),
+        kind=widgets.Dropdown(options=list(KINDS), value=choose(kind, KINDS, 'noise kind'),
+                              description='kind'),
+        rate=widgets.FloatSlider(value=rate, min=0, max=.9, step=.05, description='rate',
+                                 readout_format='.2f', continuous_update=False),
         seed=widgets.BoundedIntText(value=seed, min=0, max=9999, description='seed'),
-        klass=widgets.Dropdown(options=[(c, i) for i,c in enumerate(image_set.classes)], value=0, description='class'))
+        klass=widgets.Dropdown(options=[(c, i) for i,c in enumerate(image_set.classes)],
+                               value=0, description='class'))
     return picture_panel(view, controls)

@@ -19,44 +19,55 @@ from ..figure import fewer_colors, figure_png
 # %% ../../nbs/api/explore.panel.ipynb #e673655d
 def picture_panel(view, # called with the controls' values; returns (figure, text as HTML)
                   controls:dict, # argument name -> widget
-                  offer=None, # called with `controls` before each drawing; may change what they offer
+                  offer=None, # called with `controls` before a drawing; may change what they offer
                  )->widgets.VBox: # controls above, then the text, then the picture
     "Controls that redraw a picture whenever one of them changes."
     text, image, busy = widgets.HTML(), widgets.Image(format='png'), []
     def update(change=None):
-        if busy: return                             # a control that `offer` changes is no reason to draw again
+        if busy: return   # a control that `offer` changes is no reason to draw again
         busy.append(True)
         try:
             if offer: offer(controls)
             fig, words = view(**{k: c.value for k,c in controls.items()})
             text.value, image.value, image.layout.display = words, figure_png(fig), ''
-        except CufitError as e: text.value, image.layout.display = f'<p role="alert"><b>Not possible.</b> {html.escape(str(e))}</p>', 'none'
+        except CufitError as e:
+            text.value, image.layout.display = (
+                f'<p role="alert"><b>Not possible.</b> {html.escape(str(e))}</p>', 'none')
         finally: busy.clear()
     for c in controls.values(): c.observe(update, 'value')
     update()
-    return widgets.VBox([widgets.HBox(list(controls.values()), layout=widgets.Layout(flex_flow='row wrap')), text, image])
+    return widgets.VBox([widgets.HBox(list(controls.values()),
+                                      layout=widgets.Layout(flex_flow='row wrap')), text, image])
 
 # %% ../../nbs/api/explore.panel.ipynb #6239340b
-PLAYER = '''document.querySelectorAll("figure.frames:not([data-ready])").forEach(box => {
-  const frames = JSON.parse(box.dataset.frames), name = box.dataset.name, img = box.querySelector("img"), text = box.querySelector("figcaption");
+PLAYER = ('''document.querySelectorAll("figure.frames:not([data-ready])").forEach(box => {
+  const frames = JSON.parse(box.dataset.frames), name = box.dataset.name, '''
+          '''img = box.querySelector("img"), text = box.querySelector("figcaption");
   const add = (tag, facts) => bar.appendChild(Object.assign(document.createElement(tag), facts));
   const bar = box.insertBefore(document.createElement("div"), box.firstChild);
   let at = +box.dataset.start, timer = null;
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const play = add("button", {type: "button", hidden: still}), slider = add("input", {type: "range", min: 0, max: frames.length - 1, step: 1}), shown = add("output", {});
+  const play = add("button", {type: "button", hidden: still}), '''
+          '''slider = add("input", {type: "range", min: 0, max: frames.length - 1, step: 1}), '''
+          '''shown = add("output", {});
   slider.setAttribute("aria-label", name);
-  bar.style.cssText = "display:flex;flex-wrap:wrap;gap:.3rem .8rem;align-items:center;margin:.5rem 0";
-  play.style.cssText = "min-width:5rem;padding:.3rem .6rem;cursor:pointer"; slider.style.cssText = "flex:1 1 8rem;max-width:22rem;min-height:2rem";
+  bar.style.cssText = "display:flex;flex-wrap:wrap;gap:.3rem .8rem;align-items:center;'''
+          '''margin:.5rem 0";
+  play.style.cssText = "min-width:5rem;padding:.3rem .6rem;cursor:pointer"; '''
+          '''slider.style.cssText = "flex:1 1 8rem;max-width:22rem;min-height:2rem";
   const show = i => {
-    at = i; slider.value = i; shown.textContent = name + " " + frames[i][0]; slider.setAttribute("aria-valuetext", frames[i][0]);
-    img.style.marginTop = -box.dataset.step * i + "%"; img.alt = shown.textContent; text.innerHTML = frames[i][1];
+    at = i; slider.value = i; shown.textContent = name + " " + frames[i][0]; '''
+          '''slider.setAttribute("aria-valuetext", frames[i][0]);
+    img.style.marginTop = -box.dataset.step * i + "%"; '''
+          '''img.alt = shown.textContent; text.innerHTML = frames[i][1];
   };
   const stop = () => { clearInterval(timer); timer = null; play.textContent = "\u25b6 Play"; };
   const next = () => at + 1 < frames.length ? show(at + 1) : stop();
-  play.onclick = () => { if (timer) return stop(); if (at + 1 == frames.length) show(0); timer = setInterval(next, 900); play.textContent = "\u275a\u275a Pause"; };
+  play.onclick = () => { if (timer) return stop(); if (at + 1 == frames.length) show(0); '''
+          '''timer = setInterval(next, 900); play.textContent = "\u275a\u275a Pause"; };
   slider.oninput = () => { stop(); show(+slider.value); };
   box.dataset.ready = "yes"; stop(); show(at);
-});'''
+});''')
 
 # %% ../../nbs/api/explore.panel.ipynb #27715a88
 @dataclass(repr=False)
@@ -73,21 +84,30 @@ class Frames:
     def __repr__(self): return f'Frames of {self.view}, {self.name}: {", ".join(self.labels)}'
     def _repr_html_(self):
         (w, h), at = self.size, self.start
-        facts = dict(view=self.view, name=self.name, start=at, step=100*h/w, frames=json.dumps(list(zip(self.labels, self.words))))
+        facts = dict(view=self.view, name=self.name, start=at, step=100*h/w,
+                     frames=json.dumps(list(zip(self.labels, self.words))))
         facts = ''.join(f' data-{k}="{html.escape(str(v))}"' for k,v in facts.items())
-        img = f'<img alt="{html.escape(self.name)} {html.escape(self.labels[at])}" src="data:image/webp;base64,{base64.b64encode(self.sheet).decode()}" style="display:block;width:100%;max-width:none;margin-top:-{100*h/w*at}%">'
-        return f'<figure class="frames"{facts} style="margin:0;max-width:{w}px"><div style="overflow:hidden;aspect-ratio:{w}/{h};background:#fff">{img}</div><figcaption>{self.words[at]}</figcaption><script>{PLAYER}</script></figure>'
+        img = (f'<img alt="{html.escape(self.name)} {html.escape(self.labels[at])}" '
+               f'src="data:image/webp;base64,{base64.b64encode(self.sheet).decode()}" '
+               f'style="display:block;width:100%;max-width:none;margin-top:-{100*h/w*at}%">')
+        return (f'<figure class="frames"{facts} style="margin:0;max-width:{w}px">'
+                f'<div style="overflow:hidden;aspect-ratio:{w}/{h};background:#fff">{img}</div>'
+                f'<figcaption>{self.words[at]}</figcaption><script>{PLAYER}</script></figure>')
 
 # %% ../../nbs/api/explore.panel.ipynb #1bf5c72c
 def stacked(figures, # matplotlib figures of one size
-            colors=64, # size of the palette; None keeps all colours, as a photograph with small losses
+            colors=64, # size of the palette; None keeps all colours, as a photo with small losses
            )->tuple: # (WebP file as bytes, (width, height) of one figure)
     "Figures below each other in one small file."
     pictures = [np.asarray(Image.open(io.BytesIO(figure_png(f, colors=None)))) for f in figures]
     sheet = Image.fromarray(np.concatenate(pictures))
-    if sheet.height > 16383: raise CufitError(f'{len(pictures)} frames of {pictures[0].shape[0]} pixels are higher than a WebP file can be (16,383). Take fewer.')
-    out, how = io.BytesIO(), dict(quality=25) if colors is None else dict(lossless=True, quality=100)
-    (sheet if colors is None else fewer_colors(sheet, colors).convert('RGB')).save(out, 'webp', method=6, **how)
+    if sheet.height > 16383:
+        raise CufitError(f'{len(pictures)} frames of {pictures[0].shape[0]} pixels are higher '
+                         'than a WebP file can be (16,383). Take fewer.')
+    out, how = io.BytesIO(), (dict(quality=25) if colors is None
+                              else dict(lossless=True, quality=100))
+    (sheet if colors is None
+     else fewer_colors(sheet, colors).convert('RGB')).save(out, 'webp', method=6, **how)
     return out.getvalue(), pictures[0].shape[1::-1]
 
 def frames(view, # plain function behind an explorer; returns (figure, numbers)
@@ -101,6 +121,10 @@ def frames(view, # plain function behind an explorer; returns (figure, numbers)
           )->Frames:
     "Call `view` for every value, and keep what it draws."
     values = list(values); labels = values if labels is None else list(labels)
-    if not 0 <= start < len(values) or len(labels) != len(values): raise CufitError(f'There are {len(values)} frames, {len(labels)} labels, and frame {start} is to be shown first. Give a label for each frame, and a start from 0 to the last.')
+    if not 0 <= start < len(values) or len(labels) != len(values):
+        raise CufitError(f'There are {len(values)} frames, {len(labels)} labels, and frame {start} '
+                         'is to be shown first. Give a label for each frame, and a start from 0 '
+                         'to the last.')
     figures, numbers = zip(*(view(**settings, **{name: v}) for v in progress(values, 'frames')))
-    return Frames(view.__name__, name, [str(t) for t in labels], [words(n) if words else '' for n in numbers], *stacked(figures, colors), start)
+    return Frames(view.__name__, name, [str(t) for t in labels],
+                  [words(n) if words else '' for n in numbers], *stacked(figures, colors), start)

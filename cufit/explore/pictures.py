@@ -38,10 +38,13 @@ def patch_side(vit:FrozenViT)->int: # patches in a row of the image
 def class_attention(vit:FrozenViT, # with a class token
                     images:torch.Tensor, # uint8 [B, 3, S, S], as large as the backbone wants them
                     block:int=-1, # from 0; negative ones count from the end
-                   )->torch.Tensor: # float [B, side, side] on the CPU, each image sums to less than 1
+                   )->torch.Tensor: # float [B, side, side] on the CPU; each image sums to under 1
     "How much the class token of a block takes from each patch, mean over the heads."
-    if not vit.has_class_token: raise CufitError(f'{vit.name} has no class token; it is pooled over all patches. Choose a backbone with one, such as pocket_vit or vit_small_patch14_dinov2.')
-    taps = vit.tap(vit.normalise(torch.as_tensor(images)), [block_number(vit, block)], ('queries', 'keys'))
+    if not vit.has_class_token:
+        raise CufitError(f'{vit.name} has no class token; it is pooled over all patches. Choose a '
+                         'backbone with one, such as pocket_vit or vit_small_patch14_dinov2.')
+    taps = vit.tap(vit.normalise(torch.as_tensor(images)), [block_number(vit, block)],
+                   ('queries', 'keys'))
     q,k = taps['queries'][0][:, :, :1],taps['keys'][0]
     weights = (q @ k.transpose(-2, -1)/q.shape[-1]**0.5).softmax(-1).mean(1)
     return weights[:, 0, vit.prefix:].unflatten(1, (patch_side(vit),)*2).float().cpu()
@@ -55,7 +58,8 @@ def lay_over(image, # uint8 [3, H, W]
             )->np.ndarray: # uint8 [3, H, W]
     "The image in grey, with each patch the more orange the more weight it has."
     image,share = np.asarray(image, dtype=float),np.clip(np.asarray(weights, dtype=float)/top, 0, 1)
-    grey = np.broadcast_to(70 + .6*image.mean(0), image.shape)        # neither black nor white, so that orange is seen everywhere
+    # neither black nor white, so that orange is seen everywhere
+    grey = np.broadcast_to(70 + .6*image.mean(0), image.shape)
     share = .8*np.kron(share, np.ones((image.shape[1]//len(share),)*2))
     orange = 255*np.array(HEAT(1.)[:3])[:, None, None]
     return ((1-share)*grey + share*orange).round().astype(np.uint8)
@@ -66,7 +70,8 @@ def cut_patches(image, # uint8 [3, S, S]
                )->np.ndarray: # uint8 [S + gaps, S + gaps, 3]
     "The image cut into its patches, with white gaps between them."
     size = image.shape[-1]//side
-    patches = np.asarray(image).reshape(3, side, size, side, size).transpose(1, 3, 0, 2, 4).reshape(-1, 3, size, size)
+    patches = (np.asarray(image).reshape(3, side, size, side, size).transpose(1, 3, 0, 2, 4)
+               .reshape(-1, 3, size, size))
     return mosaic(patches, side, (max(1, size//5),)*2)[0]
 
 # %% ../../nbs/api/explore.pictures.ipynb #36d6275a
@@ -74,16 +79,20 @@ def patch_figure(vit:FrozenViT, # with a class token
                  image, # uint8 [3, S, S], as large as the backbone wants it
                  blocks=(0, -1), # whose attention is laid over; negative ones count from the end
                 )->Figure:
-    "One image whole, cut into patches, and with the class token's attention in some blocks laid over it."
+    "One image whole, cut into patches, and with the class token's attention in some blocks on it."
     side,x = patch_side(vit),torch.as_tensor(image)
-    panels = {f'{vit.img_size} x {vit.img_size} pixels': x.permute(1, 2, 0).numpy(), f'{side**2} patches': cut_patches(x, side)}
+    panels = {f'{vit.img_size} x {vit.img_size} pixels': x.permute(1, 2, 0).numpy(),
+              f'{side**2} patches': cut_patches(x, side)}
     for b in blocks:
         weights = class_attention(vit, x[None], b)[0]
-        panels[f'block {block_number(vit, b)}: up to {100*weights.max():.0f} %'] = lay_over(x, weights, weights.max()).transpose(1, 2, 0)
+        panels[f'block {block_number(vit, b)}: up to {100*weights.max():.0f} %'] = lay_over(
+            x, weights, weights.max()).transpose(1, 2, 0)
     with style(grid=False):
         fig = new_figure(7, 7/len(panels) + .25)
-        for ax,(title,picture) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels.items()):
-            ax.imshow(picture, interpolation='nearest'); ax.axis('off'); ax.set_title(title, fontsize=10)
+        for ax,(title,picture) in zip(fig.subplots(1, len(panels), squeeze=False)[0],
+                                      panels.items()):
+            ax.imshow(picture, interpolation='nearest'); ax.axis('off')
+            ax.set_title(title, fontsize=10)
     return fig
 
 # %% ../../nbs/api/explore.pictures.ipynb #bba03b0a
@@ -91,11 +100,13 @@ def patch_figure(vit:FrozenViT, # with a class token
 def token_attention(vit:FrozenViT, # the backbone under the adapter
                     rein:Rein, # the adapter, trained or not
                     images:torch.Tensor, # uint8 [B, 3, S, S]
-                    block:int=-1, # from 1, before which the adapter acts; negative ones count from the end
-                   )->torch.Tensor: # float [B, n_tokens, side, side] on the CPU; over the tokens it sums to 1
+                    block:int=-1, # from 1; the adapter acts before it; negative: from the end
+                   )->torch.Tensor: # float [B, n_tokens, side, side] on the CPU; tokens sum to 1
     "How much each patch that enters a block looks at each learned token."
     at = block_number(vit, block)
-    if not rein.begins <= at < vit.depth: raise CufitError(f'Rein acts before blocks {rein.begins} to {vit.depth-1} of {vit.name}, not before block {block}. Choose one of them.')
+    if not rein.begins <= at < vit.depth:
+        raise CufitError(f'Rein acts before blocks {rein.begins} to {vit.depth-1} of {vit.name}, '
+                         f'not before block {block}. Choose one of them.')
     tokens = vit.start(vit.normalise(torch.as_tensor(images)), rein.begins)
     for b in vit.blocks[rein.begins:at]: tokens = rein.block(b, tokens, False)
     seen = rein.attention(tokens[:, vit.prefix:], at)
@@ -116,15 +127,20 @@ def token_attention_figure(vit:FrozenViT, # the backbone under the adapter
                            block:int=-1, # from 1; negative ones count from the end
                            n:int=3, # tokens beside token 0, chosen by `telling_tokens`
                           )->Figure:
-    "What token 0 and the most telling learned tokens are looked at by, laid over the images; one scale for all."
+    "What token 0 and the most telling tokens are looked at by, laid over the images, on one scale."
     seen = token_attention(vit, rein, images, block)
     chosen,top = [0, *telling_tokens(seen, n)],float(seen.max())
-    rows = [np.asarray(images)] + [np.stack([lay_over(x, w, top) for x,w in zip(images, seen[:, t])]) for t in chosen]
-    labels = ['image'] + [f'token {t}' + ('\n(dropped)' if t == 0 else '') + f'\n{100*seen[:, t].mean():.1f} %' for t in chosen]
+    rows = [np.asarray(images)] + [np.stack([lay_over(x, w, top)
+                                             for x,w in zip(images, seen[:, t])]) for t in chosen]
+    labels = ['image'] + [f'token {t}' + ('\n(dropped)' if t == 0 else '')
+                          + f'\n{100*seen[:, t].mean():.1f} %' for t in chosen]
     with style(grid=False):
-        fig = _rows(rows, labels, f'before block {block_number(vit, block)}; equal shares would be {100/seen.shape[1]:.3g} %')
+        fig = _rows(rows, labels, f'before block {block_number(vit, block)}; '
+                                  f'equal shares would be {100/seen.shape[1]:.3g} %')
         high = min(3., .8*fig.get_figheight())/fig.get_figheight()
-        fig.colorbar(ScalarMappable(Normalize(0, 100*top), HEAT), cax=fig.add_axes((.88, .5-high/2, .025, high)), label="share of the patch's attention, %")
+        fig.colorbar(ScalarMappable(Normalize(0, 100*top), HEAT),
+                     cax=fig.add_axes((.88, .5-high/2, .025, high)),
+                     label="share of the patch's attention, %")
     return fig
 
 def _rows(rows, labels, title):
@@ -142,8 +158,10 @@ def _rows(rows, labels, title):
 FROZEN,TRAINED = '#CCCCCC',METHOD_COLORS['rein']
 
 def _box(ax, x, y, width, height, color, name, text=''):
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle='round,pad=0.08', fc=color, ec='black', alpha=.5))
-    ax.text(x+width/2, y+height*(.75 if text else .5), name, ha='center', va='center', weight='bold' if text else 'normal', fontsize=11 if text else 10)
+    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle='round,pad=0.08', fc=color,
+                                ec='black', alpha=.5))
+    ax.text(x+width/2, y+height*(.75 if text else .5), name, ha='center', va='center',
+            weight='bold' if text else 'normal', fontsize=11 if text else 10)
     ax.text(x+width/2, y+height*.33, text, ha='center', va='center', fontsize=10, linespacing=1.15)
 
 def _arrow(ax, start, end, text='', at=(0, 0), **kw):
@@ -162,10 +180,18 @@ def adapter_figure()->Figure:
     "Rein between the blocks of a frozen ViT, and what it does with one patch token."
     fig = new_figure(7, 3.1, None)
     ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 14), ylim=(0, 6.2)); ax.axis('off')
-    _chain(ax, [('image as\ntokens', 'white'), ('block 0', FROZEN), ('Rein', TRAINED), ('block 1', FROZEN), ('...', 'white'), ('Rein', TRAINED), ('last\nblock', FROZEN), ('head', TRAINED)], 4.1, 1.1, 1.28, .46)
-    _chain(ax, [('one patch\ntoken f', 'white'), ('looks at 100\nlearned\ntokens T', TRAINED), ('takes a mix\nof all but\ntoken 0', TRAINED), ('turns f + mix\ninto a move $\\Delta$', TRAINED), ('f + s $\\Delta$', 'white')], .9, 1.5, 2.3, .5)
-    for x,below in ((3.68, .2), (5.06, 13.8)): ax.plot((x, below), (4.02, 2.55), ls=':', color='black', lw=1)
-    ax.text(7, 5.75, 'the class token passes each Rein unchanged; the head reads it after the last block', ha='center', fontsize=10)
+    _chain(ax, [('image as\ntokens', 'white'), ('block 0', FROZEN), ('Rein', TRAINED),
+                ('block 1', FROZEN), ('...', 'white'), ('Rein', TRAINED), ('last\nblock', FROZEN),
+                ('head', TRAINED)], 4.1, 1.1, 1.28, .46)
+    _chain(ax, [('one patch\ntoken f', 'white'), ('looks at 100\nlearned\ntokens T', TRAINED),
+                ('takes a mix\nof all but\ntoken 0', TRAINED),
+                ('turns f + mix\ninto a move $\\Delta$', TRAINED), ('f + s $\\Delta$', 'white')],
+           .9, 1.5, 2.3, .5)
+    for x,below in ((3.68, .2), (5.06, 13.8)):
+        ax.plot((x, below), (4.02, 2.55), ls=':', color='black', lw=1)
+    ax.text(7, 5.75,
+            'the class token passes each Rein unchanged; the head reads it after the last block',
+            ha='center', fontsize=10)
     ax.text(7, .3, 'grey: frozen      orange: trained', ha='center', fontsize=10)
     return fig
 
@@ -175,11 +201,14 @@ def curriculum_figure()->Figure:
     fig = new_figure(7, 3, None)
     ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 14), ylim=(0, 6)); ax.axis('off')
     _box(ax, .25, 2.6, 2.2, 1.7, '#DDDDDD', 'batch', 'images and\ngiven labels')
-    for x,name,text in ((3.9, 'LPM', 'linear head'), (7.55, 'IAM', 'adapter 1\nand its head'), (11.2, 'LAM', 'adapter 2\nand its head')):
+    for x,name,text in ((3.9, 'LPM', 'linear head'), (7.55, 'IAM', 'adapter 1\nand its head'),
+                        (11.2, 'LAM', 'adapter 2\nand its head')):
         _box(ax, x, 2.6, 2.2, 1.7, METHOD_COLORS[name.lower()], name, text)
-    for x,text in ((2.55, 'all\nsamples'), (6.2, 'LPM predicts\nthe given label'), (9.85, 'IAM predicts\nthe given label')):
+    for x,text in ((2.55, 'all\nsamples'), (6.2, 'LPM predicts\nthe given label'),
+                   (9.85, 'IAM predicts\nthe given label')):
         _arrow(ax, (x, 3.45), (x+1.25, 3.45), text, (x+.6, 4.6), va='bottom')
-    for x in (6.8, 10.45): _arrow(ax, (x, 3.35), (x, 2.15), 'else: not\nfor training', (x, 2.05), va='top')
+    for x in (6.8, 10.45):
+        _arrow(ax, (x, 3.35), (x, 2.15), 'else: not\nfor training', (x, 2.05), va='top')
     _arrow(ax, (12.3, 4.4), (12.3, 5.3), 'predicts at test time', (12.3, 5.4), va='bottom')
     _box(ax, 3.9, .2, 9.5, .55, '#DDDDDD', 'one frozen ViT under all three')
     return fig
@@ -189,18 +218,21 @@ def part_look(part:str, # such as 'IAM back'
              )->dict: # of matplotlib
     "The colour of the module that a part names; ways back are hatched."
     module = part.split()[0].lower()
-    return dict(color=METHOD_COLORS.get(module, '#999999'), hatch='///' if part.endswith('back') else '', edgecolor='white')
+    return dict(color=METHOD_COLORS.get(module, '#999999'),
+                hatch='///' if part.endswith('back') else '', edgecolor='white')
 
 def _segment(ax, i, left, part, width, total, fmt):
     if not width: return
     ax.barh(i, width, .55, left=left, **part_look(part))
-    if wide := width > .08*total: text,y,va = part.replace(' ', '\n', 1)+f'\n{width:{fmt}}',i,'center'
+    if wide := width > .08*total:
+        text,y,va = part.replace(' ', '\n', 1)+f'\n{width:{fmt}}',i,'center'
     else: text,y,va = f'{part}: {width:{fmt}}',i-.31,'bottom'
-    t = ax.text(left+(width/2 if wide else 0), y, text, ha='center' if wide else 'left', va=va, fontsize=9, linespacing=1.05)
+    t = ax.text(left+(width/2 if wide else 0), y, text, ha='center' if wide else 'left', va=va,
+                fontsize=9, linespacing=1.05)
     if wide: t.set_bbox(dict(boxstyle='round,pad=.1', fc='white', ec='none', alpha=.85))
 
 # %% ../../nbs/api/explore.pictures.ipynb #8c500bce
-def step_cost_figure(parts, # DataFrame: a row for each part, a column for each way to compute the step; GFLOP
+def step_cost_figure(parts, # DataFrame: row per part, column per way to compute the step; GFLOP
                      xlabel:str='GFLOP per image',
                     )->Figure:
     "What the parts of a training step cost, one bar for each way to compute it, with its sum."
@@ -208,7 +240,8 @@ def step_cost_figure(parts, # DataFrame: a row for each part, a column for each 
     with style(grid=False):
         fig = new_figure(7, .7 + .95*parts.shape[1]); ax = fig.subplots()
         for i,name in enumerate(parts):
-            for part,left,width in zip(parts.index, parts[name].cumsum()-parts[name], parts[name]): _segment(ax, i, left, part, width, top, fmt)
+            for part,left,width in zip(parts.index, parts[name].cumsum()-parts[name], parts[name]):
+                _segment(ax, i, left, part, width, top, fmt)
             ax.text(totals[name]+.012*top, i, f'{totals[name]:{fmt}}', va='center', weight='bold')
         ax.set_yticks(range(parts.shape[1]), list(parts)); ax.tick_params(axis='y', length=0)
         ax.set(xlabel=xlabel, xlim=(0, 1.1*top), ylim=(parts.shape[1]-.55, -.6))
@@ -221,16 +254,22 @@ def memorisation_figure(tables:dict, # title -> DataFrame with columns epoch, gi
                         height:float=3.4, # inches
                        )->Figure:
     "Accuracy on given labels, on clean ones and on test over the epochs, a panel for each method."
-    return curve_panels({title: t.set_index(t.epoch+1)[list(CURVES)].rename(columns=CURVES) for title,t in tables.items()}, ylabel='accuracy', height=height)
+    return curve_panels({title: t.set_index(t.epoch+1)[list(CURVES)].rename(columns=CURVES)
+                         for title,t in tables.items()}, ylabel='accuracy', height=height)
 
 # %% ../../nbs/api/explore.pictures.ipynb #f786bdd2
 def noise_means(table, # DataFrame with columns method, noise, seed and `score`; one row a run
                 score:str='last_balanced_accuracy', # the column that is compared
                ): # DataFrame: rows (method, noise), columns mean, min, max
     "Mean and range of a score over the seeds, for each method and noise rate."
-    if missing := [c for c in ('method', 'noise', 'seed', score) if c not in table]: raise CufitError(f'The table of runs has no column {", ".join(missing)}; it has {", ".join(map(str, table))}. Name its score with score=...')
-    if table.duplicated(['method', 'noise', 'seed']).any(): raise CufitError('The table holds several runs of one method, noise rate and seed; the range over seeds would mix them. Choose the rows of one setting first.')
-    return table.groupby(['method', 'noise'], sort=False)[score].agg(['mean', 'min', 'max']).dropna().sort_index(level='noise', sort_remaining=False)
+    if missing := [c for c in ('method', 'noise', 'seed', score) if c not in table]:
+        raise CufitError(f'The table of runs has no column {", ".join(missing)}; it has '
+                         f'{", ".join(map(str, table))}. Name its score with score=...')
+    if table.duplicated(['method', 'noise', 'seed']).any():
+        raise CufitError('The table holds several runs of one method, noise rate and seed; the '
+                         'range over seeds would mix them. Choose the rows of one setting first.')
+    return (table.groupby(['method', 'noise'], sort=False)[score].agg(['mean', 'min', 'max'])
+            .dropna().sort_index(level='noise', sort_remaining=False))
 
 # %% ../../nbs/api/explore.pictures.ipynb #283677f4
 def noise_rate_figure(table, # DataFrame with columns method, noise, seed and `score`; one row a run
@@ -241,11 +280,13 @@ def noise_rate_figure(table, # DataFrame with columns method, noise, seed and `s
     means = noise_means(table, score)
     rates,names = np.unique(means.index.get_level_values('noise')),list(dict.fromkeys(table.method))
     found = {n: means.loc[n] for n in names if n in means.index}
-    between = {n: np.interp(rates, m.index, m['mean'], left=np.nan, right=np.nan) for n,m in found.items()}
+    between = {n: np.interp(rates, m.index, m['mean'], left=np.nan, right=np.nan)
+               for n,m in found.items()}
     fig = curves(between, x=rates, xlabel='nominal noise rate', ylabel=ylabel)
     ax,step = fig.axes[0],.008*(np.ptp(rates) or 1)
     for i,(n,m) in enumerate(found.items()):       # bars stand side by side
         at = m.index + step*(i-(len(found)-1)/2)
-        ax.errorbar(at, m['mean'], np.stack([m['mean']-m['min'], m['max']-m['mean']]), fmt='o', ms=5, capsize=3, lw=1.5, color=looks(found)[n][0])
+        ax.errorbar(at, m['mean'], np.stack([m['mean']-m['min'], m['max']-m['mean']]), fmt='o',
+                    ms=5, capsize=3, lw=1.5, color=looks(found)[n][0])
     ax.set_xticks(rates)
     return fig

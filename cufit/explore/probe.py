@@ -20,7 +20,7 @@ from .panel import picture_panel
 
 # %% ../../nbs/api/explore.probe.ipynb #7190cdc5
 class LiveProbe:
-    "A ridge probe that is fitted anew for any labels in milliseconds, because everything about the features is computed before."
+    "A ridge probe refitted to any labels in milliseconds: all about the features is precomputed."
     def __init__(self,
                  features, # float [N, D] of the training images
                  test_features, # float [M, D]
@@ -29,7 +29,8 @@ class LiveProbe:
         x,self.mean = features.double(),features.double().mean(0)
         x = x-self.mean
         s,v = torch.linalg.eigh(x.T @ x)
-        self.solve = v @ ((v.T @ x.T)/(s.clamp(min=0)+strength*s.mean())[:, None])   # [D, N]: weights are this times the labels
+        # [D, N]: weights are this times the labels
+        self.solve = v @ ((v.T @ x.T)/(s.clamp(min=0)+strength*s.mean())[:, None])
         self.sets = x,test_features.double()-self.mean
 
     def scores(self,
@@ -37,7 +38,10 @@ class LiveProbe:
                n_classes:int, # K
               )->tuple: # (float64 [N, K], float64 [M, K])
         "Scores of training and test images after fitting to `labels`."
-        if len(labels) != len(self.sets[0]): raise CufitError(f'There are {len(labels)} labels, but the probe holds features of {len(self.sets[0])} training images. Make it from the features of the same set.')
+        if len(labels) != len(self.sets[0]):
+            raise CufitError(f'There are {len(labels)} labels, but the probe holds features of '
+                             f'{len(self.sets[0])} training images. Make it from the features of '
+                             'the same set.')
         y = torch.nn.functional.one_hot(torch.from_numpy(np.array(labels)), n_classes).double()
         w = self.solve @ (y-y.mean(0))
         return tuple(x @ w + y.mean(0) for x in self.sets)
@@ -54,19 +58,26 @@ def probe_view(probe:LiveProbe, # fitted to the features of `train`
     given,record = corrupt(train, kind, rate, seed)
     z_train,z_test = probe.scores(given.labels, k)
     agree,said = (z_train.argmax(1).numpy() == given.labels),z_test.argmax(1).numpy()
-    numbers = dict(realised_rate=record.realised_rate, accuracy=accuracy(said, test.labels), balanced_accuracy=balanced_accuracy(said, test.labels, k),
-                   label_precision=label_precision(agree, ~record.flipped), label_recall=label_recall(agree, ~record.flipped), handed_on=int(agree.sum()), samples=len(train))
+    numbers = dict(realised_rate=record.realised_rate, accuracy=accuracy(said, test.labels),
+                   balanced_accuracy=balanced_accuracy(said, test.labels, k),
+                   label_precision=label_precision(agree, ~record.flipped),
+                   label_recall=label_recall(agree, ~record.flipped),
+                   handed_on=int(agree.sum()), samples=len(train))
     fig = new_figure(7.4, 3.4, None)
     table = confusion_matrix(test.labels, said, labels=range(k), normalize='true')
     ax = fig.add_axes((.3, .14, .385, .76))
-    draw_matrix(ax, table, (list(train.classes), [str(i) for i in range(k)]), 1, '.2f', size=max(5, min(9, 58/k)))
-    ax.set_title('test: share of each true class', fontsize=11, y=1); ax.set(xlabel='predicted', ylabel='')
+    draw_matrix(ax, table, (list(train.classes), [str(i) for i in range(k)]), 1, '.2f',
+                size=max(5, min(9, 58/k)))
+    ax.set_title('test: share of each true class', fontsize=11, y=1)
+    ax.set(xlabel='predicted', ylabel='')
     return _score_bars(fig, numbers), numbers
 
 def _score_bars(fig, numbers):
-    names = dict(accuracy='accuracy', balanced_accuracy='balanced acc.', label_precision='label precision', label_recall='label recall')
+    names = dict(accuracy='accuracy', balanced_accuracy='balanced acc.',
+                 label_precision='label precision', label_recall='label recall')
     ax = fig.add_axes((.86, .14, .12, .76))
-    bars = ax.barh(range(4), [numbers[n] for n in names], color=[OKABE_ITO['blue']]*2+[OKABE_ITO['orange']]*2)
+    bars = ax.barh(range(4), [numbers[n] for n in names],
+                   color=[OKABE_ITO['blue']]*2+[OKABE_ITO['orange']]*2)
     ax.bar_label(bars, [f'{100*numbers[n]:.0f} %' for n in names], padding=2, fontsize=9)
     ax.set(xlim=(0, 1.5), yticks=range(4), yticklabels=names.values(), xticks=[]); ax.invert_yaxis()
     for side in ax.spines.values(): side.set_visible(False)
@@ -76,17 +87,24 @@ def _score_bars(fig, numbers):
 def probe_words(n, # numbers of `probe_view`
                )->str: # HTML
     "What the probe learnt from the labels it was given, in a sentence."
-    return (f'<p><b>{100*n["realised_rate"]:.1f} % of the training labels are wrong.</b> Closed form, solved anew: test accuracy {100*n["accuracy"]:.1f} %, balanced {100*n["balanced_accuracy"]:.1f} %. '
-            f'Probe and label agree on {n["handed_on"]} of {n["samples"]} training images; {100*n["label_precision"]:.1f} % of those labels are right, and {100*n["label_recall"]:.1f} % of all right labels are among them.</p>')
+    return (f'<p><b>{100*n["realised_rate"]:.1f} % of the training labels are wrong.</b> '
+            f'Closed form, solved anew: test accuracy {100*n["accuracy"]:.1f} %, '
+            f'balanced {100*n["balanced_accuracy"]:.1f} %. '
+            f'Probe and label agree on {n["handed_on"]} of {n["samples"]} training images; '
+            f'{100*n["label_precision"]:.1f} % of those labels are right, and '
+            f'{100*n["label_recall"]:.1f} % of all right labels are among them.</p>')
 
 def probe_explorer(probe:LiveProbe, # fitted to the features of `train`
                    train, test, # `ImageSet`s with clean labels
                    rate:float=0.4, # at the start, 0 to 0.95
                   )->widgets.VBox:
     "Move the noise rate and see the probe fitted anew."
-    def view(**settings): fig,n = probe_view(probe, train, test, **settings); return fig,probe_words(n)
+    def view(**settings):
+        fig,n = probe_view(probe, train, test, **settings)
+        return fig,probe_words(n)
     controls = dict(
         kind=widgets.Dropdown(options=list(KINDS), value='symmetric', description='kind'),
-        rate=widgets.FloatSlider(value=rate, min=0, max=.95, step=.05, description='rate', readout_format='.2f', continuous_update=False),
+        rate=widgets.FloatSlider(value=rate, min=0, max=.95, step=.05, description='rate',
+                                 readout_format='.2f', continuous_update=False),
         seed=widgets.BoundedIntText(value=0, min=0, max=9999, description='seed'))
     return picture_panel(view, controls)

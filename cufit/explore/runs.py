@@ -18,59 +18,76 @@ import pandas as pd
 
 from ..core import CufitError, choose, read_json
 from ..plot import curves
-from ..methods.record import TrainConfig
+from ..methods.record import BEFORE, TrainConfig
 from ..methods.contract import METHODS
 from ..run.settings import RunConfig
 from .pictures import noise_means, noise_rate_figure
 from .panel import picture_panel
 
 # %% ../../nbs/api/explore.runs.ipynb #d792dcd2
-RUN_SCORES = dict(balanced_accuracy='balanced accuracy, chosen epoch', last_balanced_accuracy='balanced accuracy, last epoch', accuracy='accuracy, chosen epoch',
-              accuracy_last_epochs='accuracy, mean of the last epochs', label_precision='label precision', label_recall='label recall')
-EPOCH_SCORES = dict(test_balanced='balanced accuracy on test', test='accuracy on test', given='accuracy on given training labels', clean='accuracy on clean training labels')
+RUN_SCORES = dict(balanced_accuracy='balanced accuracy, chosen epoch',
+                  last_balanced_accuracy='balanced accuracy, last epoch',
+                  accuracy='accuracy, chosen epoch',
+                  accuracy_last_epochs='accuracy, mean of the last epochs',
+                  label_precision='label precision', label_recall='label recall')
+EPOCH_SCORES = dict(test_balanced='balanced accuracy on test', test='accuracy on test',
+                    given='accuracy on given training labels',
+                    clean='accuracy on clean training labels')
 RUN_PICKS = ('data', 'backbone', 'adapter', 'setting')
 _DEFAULTS = json.loads(json.dumps(asdict(RunConfig()) | asdict(TrainConfig())))
-_MATTERS = ('img_size', 'resize', 'noise_kind', 'clean_val', 'batch_size', 'lr', 'weight_decay', 'milestones', 'gamma', 'flip', 'precision')
+_MATTERS = ('img_size', 'resize', 'noise_kind', 'clean_val', 'batch_size', 'lr', 'weight_decay',
+            'milestones', 'gamma', 'flip', 'precision')
 
-def run_row(config:dict, # settings of the run; what is missing has its default
+def run_row(config:dict, # settings of the run; what is missing is as in `filled`
             found:dict, # its scores
             source, # file or folder it was read from
             curves=None, # CSV file of its epochs, if there is one
             name:str='', # of the series it belongs to
            )->dict: # a row of `recorded_runs`
     "What tells a run from others, and its scores."
-    c = _DEFAULTS | config
-    adapter = c.get('adapter') or (METHODS[c['method']].options.get('adapter', '-') if c['method'] in METHODS else '-')
-    setting = f'{name}: '*bool(name) + f'{found["n_train"]} images, {c["epochs"]} epochs' + ''.join(f', {k} {c[k]}' for k in _MATTERS if c[k] != _DEFAULTS[k])
+    c = _DEFAULTS | BEFORE | config
+    adapter = c.get('adapter') or (METHODS[c['method']].options.get('adapter', '-')
+                                   if c['method'] in METHODS else '-')
+    setting = (f'{name}: '*bool(name) + f'{found["n_train"]} images, {c["epochs"]} epochs'
+               + ''.join(f', {k} {c[k]}' for k in _MATTERS if c[k] != _DEFAULTS[k]))
     method = c['method'] + (f', {c["views"]} views' if c['views'] else '')
-    who = dict(data=Path(c['data']).name, backbone=c['backbone'], adapter=adapter, setting=setting, method=method, noise=float(c['noise']), seed=int(c['seed']))
-    return who | {k: found.get(k) for k in RUN_SCORES} | dict(curves=str(curves or ''), source=str(source))
+    who = dict(data=Path(c['data']).name, backbone=c['backbone'], adapter=adapter, setting=setting,
+               method=method, noise=float(c['noise']), seed=int(c['seed']))
+    return (who | {k: found.get(k) for k in RUN_SCORES}
+            | dict(curves=str(curves or ''), source=str(source)))
 
 # %% ../../nbs/api/explore.runs.ipynb #57754cb2
 def _table_rows(path): # rows of a table of the benchmarks; none if it is about something else
     table = pd.read_csv(path)
-    if not {'method', 'noise', 'seed', 'n_train', 'epochs', 'balanced_accuracy'} <= set(table): return
+    if not {'method', 'noise', 'seed', 'n_train', 'epochs', 'balanced_accuracy'} <= set(table):
+        return
     for row in table.to_dict('records'):
         row = {k: v for k, v in row.items() if not pd.isna(v)}
         name = row.get('name', path.stem)
-        files = (path.parent/'curves'/f'{name}-{row["method"]}-{end}.csv' for end in (f'{row["noise"]}-{row["seed"]}', row['seed']))
+        files = (path.parent/'curves'/f'{name}-{row["method"]}-{end}.csv'
+                 for end in (f'{row["noise"]}-{row["seed"]}', row['seed']))
         yield run_row(row, row, path, next((f for f in files if f.is_file()), None), name)
 
 def _folder_row(folder): # the row of a run folder
     curves = folder/'curves.csv'
-    return run_row(read_json(folder/'config.json'), read_json(folder/'metrics.json'), folder, curves if curves.is_file() else None)
+    return run_row(read_json(folder/'config.json'), read_json(folder/'metrics.json'), folder,
+                   curves if curves.is_file() else None)
 
 def recorded_runs(folder, # with run folders at any depth, or with the tables of the benchmarks
-                 )->pd.DataFrame: # a row per run: data, backbone, adapter, setting, method, noise, seed, scores, files
+                 )->pd.DataFrame: # a row per run: `RUN_PICKS`, method, noise, seed, scores, files
     "All runs below a folder."
     folder = Path(folder)
     rows = [row for path in sorted(folder.glob('*.csv')) for row in _table_rows(path)]
-    rows += [_folder_row(f.parent) for f in sorted(folder.rglob('metrics.json')) if (f.parent/'config.json').is_file()]
-    if not rows: raise CufitError(f'{folder} holds no run: neither a folder with metrics.json and config.json nor a table with method, noise, seed and balanced_accuracy. `cufit train --out {folder}/mine` makes one.')
+    rows += [_folder_row(f.parent) for f in sorted(folder.rglob('metrics.json'))
+             if (f.parent/'config.json').is_file()]
+    if not rows:
+        raise CufitError(f'{folder} holds no run: neither a folder with metrics.json and '
+                         'config.json nor a table with method, noise, seed and balanced_accuracy. '
+                         f'`cufit train --out {folder}/mine` makes one.')
     return pd.DataFrame(rows).astype({k: float for k in RUN_SCORES})
 
 # %% ../../nbs/api/explore.runs.ipynb #9bbd75c0
-def _values(runs, name): # what is recorded, the most frequent first; methods without adapter go with any
+def _values(runs, name): # recorded values, most frequent first; methods without adapter go with any
     found = [v for v,_ in Counter(runs[name]).most_common()]
     return [v for v in found if v != '-'] or found
 
@@ -80,18 +97,24 @@ def pick_runs(runs:pd.DataFrame, # from `recorded_runs`
     "The runs of one data set, backbone, adapter and setting."
     for name in RUN_PICKS:
         values = _values(runs, name)
-        value = values[0] if picked.get(name) is None else choose(picked[name], values, f'{name} in the recorded runs')
+        value = (values[0] if picked.get(name) is None
+                 else choose(picked[name], values, f'{name} in the recorded runs'))
         runs = runs[runs[name].isin([value, '-'] if name == 'adapter' else [value])]
     twice = runs[runs.duplicated(['method', 'noise', 'seed'], keep=False)]
-    if len(twice): raise CufitError(f'One run is there twice, as {" and ".join(sorted(twice.source)[:2])}: same settings, method, noise and seed. Move one of them away, or look at a folder with only one.')
+    if len(twice):
+        raise CufitError(f'One run is there twice, as {" and ".join(sorted(twice.source)[:2])}: '
+                         'same settings, method, noise and seed. Move one of them away, or look '
+                         'at a folder with only one.')
     return runs
 
 def epoch_curves(runs:pd.DataFrame, # of one setting and noise rate
                  score:str='test_balanced', # column of their curves, one of `EPOCH_SCORES`
                 )->dict: # method -> float [runs, epochs]
     "What was recorded epoch by epoch."
-    read = {m: [pd.read_csv(f) for f in part.curves if f] for m, part in runs.groupby('method', sort=False)}
-    return {m: np.array([t[score] for t in tables if score in t]) for m, tables in read.items() if any(score in t for t in tables)}
+    read = {m: [pd.read_csv(f) for f in part.curves if f]
+            for m, part in runs.groupby('method', sort=False)}
+    return {m: np.array([t[score] for t in tables if score in t])
+            for m, tables in read.items() if any(score in t for t in tables)}
 
 # %% ../../nbs/api/explore.runs.ipynb #06e1a063
 def method_view(runs:pd.DataFrame, # from `recorded_runs`
@@ -100,40 +123,56 @@ def method_view(runs:pd.DataFrame, # from `recorded_runs`
                 adapter:str=None, # likewise; methods without one stand beside each
                 setting:str=None, # likewise: images, epochs, and what is not at its default
                 methods=None, # names; all unless given
-                score:str=None, # one of `RUN_SCORES`, or with `noise` one of `EPOCH_SCORES`; the balanced accuracy unless given
-                noise='all', # a score against all rates; or one recorded rate: curves over its epochs
+                score:str=None, # of `RUN_SCORES`; `EPOCH_SCORES` at a rate; None: balanced accuracy
+                noise='all', # a score against all rates; or a recorded rate: curves over its epochs
                )->tuple: # (Figure, DataFrame with a row per method)
-    "Methods side by side: a score against the noise rate, or the epochs at one rate; mean and range over the seeds."
+    "Methods side by side: score by noise rate, or by epoch at one rate; mean and range over seeds."
     runs = pick_runs(runs, data=data, backbone=backbone, adapter=adapter, setting=setting)
     for m in methods or (): choose(m, set(runs.method), 'method in the recorded runs')
     if methods is not None: runs = runs[runs.method.isin(methods)]
-    if not len(runs): raise CufitError('No method is chosen. Mark one or more; Ctrl and a click mark another.')
-    return _rates_view(runs, score or 'balanced_accuracy') if noise == 'all' else _epochs_view(runs, score or 'test_balanced', noise)
+    if not len(runs):
+        raise CufitError('No method is chosen. Mark one or more; Ctrl and a click mark another.')
+    return (_rates_view(runs, score or 'balanced_accuracy') if noise == 'all'
+            else _epochs_view(runs, score or 'test_balanced', noise))
 
 def _rates_view(runs, score):
     runs = runs.dropna(subset=choose(score, RUN_SCORES, 'score'))
-    if not len(runs): raise CufitError(f'These runs have no {RUN_SCORES[score]}. Choose another score.')
-    means = noise_means(runs, score).reset_index().assign(noise=lambda t: (100*t.noise).round().astype(int).astype(str)+' %')
-    return noise_rate_figure(runs, score, RUN_SCORES[score]), means.pivot(index='method', columns='noise', values='mean').rename_axis(columns='noise')
+    if not len(runs):
+        raise CufitError(f'These runs have no {RUN_SCORES[score]}. Choose another score.')
+    means = noise_means(runs, score).reset_index().assign(
+        noise=lambda t: (100*t.noise).round().astype(int).astype(str)+' %')
+    return (noise_rate_figure(runs, score, RUN_SCORES[score]),
+            means.pivot(index='method', columns='noise', values='mean')
+                 .rename_axis(columns='noise'))
 
 def _epochs_view(runs, score, noise):
-    every = {r: epoch_curves(part, choose(score, EPOCH_SCORES, 'score')) for r, part in runs.groupby('noise')}
+    every = {r: epoch_curves(part, choose(score, EPOCH_SCORES, 'score'))
+             for r, part in runs.groupby('noise')}
     every = {r: found for r, found in every.items() if found}
-    if noise not in every: raise CufitError(f'No run at noise {noise} recorded {EPOCH_SCORES[score]} by epoch; noise rates that did: {", ".join(map(str, every)) or "none"}. `cufit train --curves 200` records it.')
-    top, low = (f(v for found in every.values() for c in found.values() for v in c.ravel()) for f in (max, min))
+    if noise not in every:
+        raise CufitError(f'No run at noise {noise} recorded {EPOCH_SCORES[score]} by epoch; '
+                         f'noise rates that did: {", ".join(map(str, every)) or "none"}. '
+                         '`cufit train --curves 200` records it.')
+    top, low = (f(v for found in every.values() for c in found.values() for v in c.ravel())
+                for f in (max, min))
     lines = {m: c.mean(0) for m, c in every[noise].items()}
-    fig = curves(lines, bands={m: (c.min(0), c.max(0)) for m, c in every[noise].items()}, ylabel=EPOCH_SCORES[score], ylim=(low-.02, top+.02), title=f'{100*noise:.0f} % noise')
-    return fig, pd.DataFrame({m: dict(best=l.max(), at_epoch=l.argmax()+1, last=l[-1]) for m, l in lines.items()}).T.rename_axis('method')
+    fig = curves(lines, bands={m: (c.min(0), c.max(0)) for m, c in every[noise].items()},
+                 ylabel=EPOCH_SCORES[score], ylim=(low-.02, top+.02),
+                 title=f'{100*noise:.0f} % noise')
+    return fig, pd.DataFrame({m: dict(best=l.max(), at_epoch=l.argmax()+1, last=l[-1])
+                              for m, l in lines.items()}).T.rename_axis('method')
 
 # %% ../../nbs/api/explore.runs.ipynb #8a934e7d
 def _give(control, options): # a choice stays where it can; of several methods all are chosen anew
     control.disabled = len(options) < 2
     if list(control.options) == list(options): return
     kept = control.value
-    if isinstance(control, widgets.SelectMultiple): control.value = ()   # or the front end looks for chosen lines that are gone
+    # or the front end looks for chosen lines that are gone
+    if isinstance(control, widgets.SelectMultiple): control.value = ()
     control.options = options
     values = [o[1] if isinstance(o, tuple) else o for o in options]
-    control.value = tuple(values) if isinstance(control, widgets.SelectMultiple) else kept if kept in values else values[0]
+    control.value = (tuple(values) if isinstance(control, widgets.SelectMultiple)
+                     else kept if kept in values else values[0])
 
 def _offer_runs(controls, runs):
     for name in RUN_PICKS:
@@ -141,10 +180,13 @@ def _offer_runs(controls, runs):
         runs = runs[runs[name].isin([value, '-'] if name == 'adapter' else [value])]
     _give(controls['methods'], list(dict.fromkeys(runs.method)))
     runs = runs[runs.method.isin(controls['methods'].value or runs.method)]
-    seen = {r: set().union(*(pd.read_csv(f, nrows=0) for f in part if f)) & set(EPOCH_SCORES) for r, part in runs.groupby('noise').curves}
-    _give(controls['noise'], [('all rates', 'all'), *((f'{100*r:.0f} %, by epoch', r) for r, found in seen.items() if found)])
+    seen = {r: set().union(*(pd.read_csv(f, nrows=0) for f in part if f)) & set(EPOCH_SCORES)
+            for r, part in runs.groupby('noise').curves}
+    _give(controls['noise'], [('all rates', 'all'), *((f'{100*r:.0f} %, by epoch', r)
+                                                      for r, found in seen.items() if found)])
     at = controls['noise'].value
-    _give(controls['score'], [(t, k) for k, t in RUN_SCORES.items() if runs[k].notna().any()] if at == 'all' else [(t, k) for k, t in EPOCH_SCORES.items() if k in seen[at]])
+    _give(controls['score'], [(t, k) for k, t in RUN_SCORES.items() if runs[k].notna().any()]
+          if at == 'all' else [(t, k) for k, t in EPOCH_SCORES.items() if k in seen[at]])
 
 def method_words(numbers:pd.DataFrame, # of `method_view`
                 )->str: # HTML
@@ -152,14 +194,17 @@ def method_words(numbers:pd.DataFrame, # of `method_view`
     shares = numbers.drop(columns='at_epoch', errors='ignore').mul(100).round(1)
     if 'at_epoch' in numbers: shares.insert(1, 'at epoch', numbers.at_epoch.astype(int))
     said = ' <i>best</i> is the highest point of the mean curve.' if 'at_epoch' in numbers else ''
-    return f'<p>Mean over the seeds, in per cent; bars and shades go from the lowest to the highest.{said}</p>' + shares.rename_axis(index=None).to_html(border=0, na_rep='–')
+    return ('<p>Mean over the seeds, in per cent; bars and shades go from the lowest to the '
+            f'highest.{said}</p>' + shares.rename_axis(index=None).to_html(border=0, na_rep='–'))
 
 def method_explorer(runs, # from `recorded_runs`, or a folder for it
                    )->widgets.VBox:
-    "Pick data, backbone, adapter, setting and methods among the recorded runs, and see their curves."
+    "Pick data, backbone, adapter, setting and methods among recorded runs, and see their curves."
     runs = runs if isinstance(runs, pd.DataFrame) else recorded_runs(runs)
     def view(**picked): fig,n = method_view(runs, **picked); return fig,method_words(n)
     wide = widgets.Layout(width='24rem')
     controls = {k: widgets.Dropdown(description=k, layout=wide) for k in RUN_PICKS}
-    controls |= dict(methods=widgets.SelectMultiple(description='methods', rows=4, layout=wide), noise=widgets.Dropdown(description='noise', layout=wide), score=widgets.Dropdown(description='score', layout=wide))
+    controls |= dict(methods=widgets.SelectMultiple(description='methods', rows=4, layout=wide),
+                     noise=widgets.Dropdown(description='noise', layout=wide),
+                     score=widgets.Dropdown(description='score', layout=wide))
     return picture_panel(view, controls, lambda c: _offer_runs(c, runs))

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core import CufitError, array_sha256, autocast, generator, load_tensors, matrix_precision, progress, save_tensors, team
+from ..core import (CufitError, array_sha256, autocast, generator, load_tensors,
+                        matrix_precision, progress, save_tensors, team)
 from ..data.images import center_crop, draw_views, flip_crop
 from ..data.imageset import ImageSet
 from .backbone import FrozenViT
@@ -21,7 +22,7 @@ from .backbone import FrozenViT
 def good_batch(vit:FrozenViT, # on its device
                most:int=1024, # images; more gains nothing
               )->int: # images
-    "Images at a time for a forward pass: 32 on a CPU; on a GPU what half of its free memory holds, a power of two."
+    "Images per forward pass: 32 on a CPU; on a GPU what half its free memory holds, a power of 2."
     if vit.device.type != 'cuda': return 32
     free,_ = torch.cuda.mem_get_info(vit.device)
     fits = free/2/(4*13*vit.tokens*vit.dim)
@@ -51,7 +52,7 @@ def raw_images(data:ImageSet, # any images
 # %% ../../nbs/api/frozen.features.ipynb #13aa432e
 def extract(vit:FrozenViT, # the frozen model
             data:ImageSet, # any images; labels are not looked at
-            gen:torch.Generator=None, # draws a random crop and flip of each image; centre crops unless given
+            gen:torch.Generator=None, # draws each image's random crop and flip; else centre crops
             flip:bool=True, # with `gen`: random horizontal flip
             batch_size:int=None, # images at a time; found by `good_batch` unless given
             precision:str='float32', # one of `PRECISIONS`
@@ -59,14 +60,18 @@ def extract(vit:FrozenViT, # the frozen model
            )->torch.Tensor: # float32 [N, D] on the CPU
     "Class tokens before the final norm of every image; several processes share the images."
     mine,size,found = team().rows(len(data)),vit.img_size,[]
-    draws = gen and draw_views(len(data), tuple(s-size for s in data.images.shape[2:]), gen)   # for all images at once: no batch size can change them
+    # for all images at once: no batch size can change them
+    draws = gen and draw_views(len(data), tuple(s-size for s in data.images.shape[2:]), gen)
     batches = list(mine.split(batch_size or good_batch(vit))) if len(mine) else []
-    for rows,images in read_ahead(progress(batches, desc, unit='batch'), lambda rows: raw_images(data, rows, vit.device)):
+    for rows,images in read_ahead(progress(batches, desc, unit='batch'),
+                                  lambda rows: raw_images(data, rows, vit.device)):
         images = images.to(vit.device, non_blocking=True)
-        images = center_crop(images, size) if gen is None else flip_crop(images, size, flip=flip, draws=tuple(d[rows] for d in draws))
-        with autocast(vit.device, precision), matrix_precision(precision): found.append(vit.features(vit.normalise(images)))
+        images = (center_crop(images, size) if gen is None else
+                  flip_crop(images, size, flip=flip, draws=tuple(d[rows] for d in draws)))
+        with autocast(vit.device, precision), matrix_precision(precision):
+            found.append(vit.features(vit.normalise(images)))
     every = torch.zeros(len(data), vit.dim)
-    if found: every[mine] = torch.cat(found).cpu()   # one copy at the end: a GPU never waits for one
+    if found: every[mine] = torch.cat(found).cpu()   # one copy, at the end: a GPU never waits
     return team().sum(every)
 
 # %% ../../nbs/api/frozen.features.ipynb #5f06bef7
@@ -78,7 +83,9 @@ def extract_views(vit:FrozenViT, # the frozen model
                  )->torch.Tensor: # float32 [K, N, D]
     "Class tokens of K augmented views of every image."
     if views < 1: raise CufitError(f'views is {views}; it has to be at least 1.')
-    return torch.stack([extract(vit, data, generator(seed, 'view', k), desc=f'features, view {k+1} of {views}', **kwargs) for k in range(views)])
+    return torch.stack([extract(vit, data, generator(seed, 'view', k),
+                                desc=f'features, view {k+1} of {views}', **kwargs)
+                        for k in range(views)])
 
 # %% ../../nbs/api/frozen.features.ipynb #7e1f2795
 def feature_key(vit:FrozenViT, # the frozen model
@@ -90,7 +97,8 @@ def feature_key(vit:FrozenViT, # the frozen model
                )->dict: # what the features depend on
     "Everything that a cached file of features depends on."
     view = dict(views=views, seed=seed, flip=flip) if views else dict(views=0)
-    return dict(weights=vit.sha256, images=array_sha256(data.images), img_size=vit.img_size, precision=precision, token='class token before the final norm') | view
+    return dict(weights=vit.sha256, images=array_sha256(data.images), img_size=vit.img_size,
+                precision=precision, token='class token before the final norm') | view
 
 # %% ../../nbs/api/frozen.features.ipynb #ed1b83ac
 def cached_features(vit:FrozenViT, # the frozen model
@@ -98,17 +106,22 @@ def cached_features(vit:FrozenViT, # the frozen model
                     folder=None, # where cached files live; computed and not kept unless given
                     views:int=0, # 0: centre crops, [N, D]; K: that many augmented views, [K, N, D]
                     seed:int=0, # of the views
-                    half:bool=False, # keep float16 on disk: half the bytes; for stand-alone probes only
+                    half:bool=False, # float16 on disk: half the bytes; for stand-alone probes only
                     **kwargs, # of `extract`
                    )->torch.Tensor: # float32
     "Features from the cache, or extracted and put there."
-    take = lambda: extract_views(vit, data, views, seed, **kwargs) if views else extract(vit, data, **kwargs)
+    take = lambda: (extract_views(vit, data, views, seed, **kwargs) if views
+                    else extract(vit, data, **kwargs))
     if folder is None: return take().half().float() if half else take()
-    key = feature_key(vit, data, views, seed, kwargs.get('flip', True), kwargs.get('precision', 'float32')) | dict(half=half)
-    path = Path(folder)/f'features-{array_sha256(np.array([f"{k}={v}" for k, v in sorted(key.items())]))[:16]}.safetensors'
+    key = feature_key(vit, data, views, seed, kwargs.get('flip', True),
+                      kwargs.get('precision', 'float32')) | dict(half=half)
+    path = (Path(folder)/'features-'
+            f'{array_sha256(np.array([f"{k}={v}" for k, v in sorted(key.items())]))[:16]}'
+            '.safetensors')
     if path.is_file():
         tensors,head = load_tensors(path)
-        if head != key: raise CufitError(f'{path} holds features of something else ({head}). Remove it.')
+        if head != key:
+            raise CufitError(f'{path} holds features of something else ({head}). Remove it.')
         return tensors['features'].float()
     found = take()
     if team().main: save_tensors(path, dict(features=found.half() if half else found), **key)

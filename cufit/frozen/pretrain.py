@@ -21,15 +21,18 @@ from timm.layers import build_sincos2d_pos_embed
 from torch import nn
 
 from ..core import CufitError, atomic, choose, generator, global_seed, numpy_rng, progress
-from ..drawn.cells import CHUNK, INGREDIENTS, column, draw_cells, dye_layers, inside, mix, outline, photograph, plane, spots
+from ..drawn.cells import (CHUNK, INGREDIENTS, column, draw_cells, dye_layers, inside, mix,
+                               outline, photograph, plane, spots)
 from .backbone import POCKET, POCKET_MEAN, POCKET_STD, pocket_vit
 
 # %% ../../nbs/api/frozen.pretrain.ipynb #c199dba7
-DYE_ORDER, FULL = ('azure', 'eosin', 'violet', 'orange'), (1.7, 1.7, 2.3, 1.7)    # channels of a drawing, and their largest amounts
+# channels of a drawing, and their largest amounts
+DYE_ORDER, FULL = ('azure', 'eosin', 'violet', 'orange'), (1.7, 1.7, 2.3, 1.7)
 WIDE = {k: [(min(low for low, _ in v), max(high for _, high in v))] for k, v in INGREDIENTS.items()}
 WIDE |= dict(beads=[(0, 5)], granules=[(-.1, .65)], radius=[(1.5, 8.5)])
 
-def wide_cells(rng, n:int, size:int)->tuple: # photographs [n, 3, size, size] and drawings [n, 4, size, size], uint8
+def wide_cells(rng, n:int, size:int,
+              )->tuple: # photographs [n, 3, size, size] and drawings [n, 4, size, size], uint8
     "Cells of no class."
     layers = dye_layers(rng, mix(rng, np.zeros(n, int), WIDE), size, shift=.7)
     drawing = np.stack([layers[d]*np.float32(255/f) for d, f in zip(DYE_ORDER, FULL)], 1)
@@ -39,7 +42,8 @@ def wide_cells(rng, n:int, size:int)->tuple: # photographs [n, 3, size, size] an
 def palette(rng, heights:np.ndarray)->np.ndarray: # uint8 [N, 3, size, size]
     "Colour each landscape [N, size, size] by a palette of its own."
     n = len(heights)
-    middle, swing, speed, start = (rng.uniform(low, high, (n, 3)).astype(np.float32)[:, :, None, None]
+    middle, swing, speed, start = (rng.uniform(low, high, (n, 3))
+                                   .astype(np.float32)[:, :, None, None]
                                    for low, high in ((.3, .7), (.1, .5), (.3, 1.2), (0, 1)))
     light = middle + swing*np.cos(2*np.pi*(speed*heights[:, None] + start))
     light += rng.normal(0, .015, light.shape).astype(np.float32)
@@ -57,14 +61,17 @@ def textures(rng, n:int, size:int)->tuple: # as `wide_cells`
     x, y = plane(size)
     coarse = spots(rng, x, y, np.exp(rng.uniform(.3, 2.3, n)), int(rng.integers(2, 14)))
     fine = spots(rng, x, y, np.exp(rng.uniform(0, 2, n)))
-    return coloured(rng, .5*np.tanh(coarse*column(rng.uniform(.3, 3, n))) + .25*fine*column(rng.random(n)))
+    return coloured(rng, .5*np.tanh(coarse*column(rng.uniform(.3, 3, n)))
+                         + .25*fine*column(rng.random(n)))
 
 def shapes(rng, n:int, size:int)->tuple: # as `wide_cells`
     "Uneven discs and rings."
     (x, y) = plane(size); heights = .2*spots(rng, x, y, rng.uniform(5, 20, n))
     for _ in range(5):
-        (cx, cy), radius, waves = rng.normal(0, 4, (2, n)), rng.uniform(1.5, 6, n), rng.choice(np.arange(2, 9), 3, replace=False)
-        edge, hole = outline(rng, x-column(cx), y-column(cy), radius, rng.uniform(0, .3, n), waves), column(rng.uniform(.3, 3, n)*radius)
+        (cx, cy), radius, waves = (rng.normal(0, 4, (2, n)), rng.uniform(1.5, 6, n),
+                                   rng.choice(np.arange(2, 9), 3, replace=False))
+        edge, hole = (outline(rng, x-column(cx), y-column(cy), radius, rng.uniform(0, .3, n),
+                              waves), column(rng.uniform(.3, 3, n)*radius))
         edge = np.where(column(rng.random(n) < .4), np.abs(edge + .3*hole) - .2*hole, edge)
         here = inside(edge, .5)*column(rng.random(n) < .75)
         heights = heights*(1-here) + here*column(rng.uniform(-1, 1, n))
@@ -82,12 +89,14 @@ def julia(z:np.ndarray, c:np.ndarray, steps:int=24)->np.ndarray: # float32 [N, s
 def fractals(rng, n:int, size:int)->tuple: # as `wide_cells`
     "Julia sets."
     x, y = plane(size)
-    turn, zoom, (dx, dy) = rng.uniform(0, 2*np.pi, n), np.exp(rng.uniform(-2.8, -1.9, n)), rng.normal(0, 3, (2, n))
+    turn, zoom, (dx, dy) = (rng.uniform(0, 2*np.pi, n), np.exp(rng.uniform(-2.8, -1.9, n)),
+                            rng.normal(0, 3, (2, n)))
     z = (zoom*np.exp(1j*turn))[:, None, None]*(x + column(dx) + 1j*(y + column(dy)))
     t = rng.uniform(0, 2*np.pi, n)
     c = (np.exp(1j*t)/2 - np.exp(2j*t)/4)*rng.uniform(.95, 1.25, n)
     heights = julia(z.astype(np.complex64), c.astype(np.complex64))
-    return coloured(rng, .4*(heights - heights.mean((1, 2), keepdims=True))/(heights.std((1, 2), keepdims=True) + 1e-3))
+    return coloured(rng, .4*(heights - heights.mean((1, 2), keepdims=True))
+                         /(heights.std((1, 2), keepdims=True) + 1e-3))
 
 # %% ../../nbs/api/frozen.pretrain.ipynb #340dde58
 FAMILIES = dict(cells=wide_cells, textures=textures, shapes=shapes, fractals=fractals)
@@ -106,9 +115,11 @@ def draw_family(name:str, # one of FAMILIES
 # %% ../../nbs/api/frozen.pretrain.ipynb #750cd21d
 def turned(n:int, g:torch.Generator)->torch.Tensor: # [n, 2, 3]
     "Random rotations with flip, zoom and shift, as `affine_grid` wants them."
-    angle, zoom, flip = 2*math.pi*torch.rand(n, generator=g), .75 + .35*torch.rand(n, generator=g), torch.randint(2, (n,), generator=g)*2-1
+    angle, zoom, flip = (2*math.pi*torch.rand(n, generator=g), .75 + .35*torch.rand(n, generator=g),
+                         torch.randint(2, (n,), generator=g)*2-1)
     shift = .3*torch.rand(n, 2, 1, generator=g) - .15
-    rows = torch.stack([zoom*angle.cos()*flip, -zoom*angle.sin(), zoom*angle.sin()*flip, zoom*angle.cos()], 1)
+    rows = torch.stack([zoom*angle.cos()*flip, -zoom*angle.sin(),
+                        zoom*angle.sin()*flip, zoom*angle.cos()], 1)
     return torch.cat([rows.view(n, 2, 2), shift], 2)
 
 def view(pictures:torch.Tensor, # float [B, 7, S, S] from 0 to 1: photograph and drawing
@@ -116,19 +127,22 @@ def view(pictures:torch.Tensor, # float [B, 7, S, S] from 0 to 1: photograph and
          size:int=POCKET['img_size'], # pixels a side of the result
         )->tuple: # photograph [B, 3, size, size], normalised, and drawing [B, 4, size, size]
     "One random view of each picture."
-    n = len(pictures); draw = lambda low, high, c: low + (high-low)*torch.rand(n, c, 1, 1, generator=g)
+    n = len(pictures)
+    draw = lambda low, high, c: low + (high-low)*torch.rand(n, c, 1, 1, generator=g)
     grid = F.affine_grid(turned(n, g), (n, 7, size, size), align_corners=False)
-    x, drawing = F.grid_sample(pictures, grid, padding_mode='reflection', align_corners=False).split([3, 4], 1)
+    x, drawing = F.grid_sample(pictures, grid, padding_mode='reflection',
+                               align_corners=False).split([3, 4], 1)
     mean = x.mean((1, 2, 3), keepdim=True)
     x = ((x-mean)*draw(.7, 1.3, 1) + mean + draw(-.1, .1, 1))*draw(.8, 1.25, 3)
     return (x - POCKET_MEAN[0])/POCKET_STD[0], drawing
 
 # %% ../../nbs/api/frozen.pretrain.ipynb #55ebcbc4
-RINGS = (-1, .5, 1.5, 2.5, 3.5, 5, 7, 9.5, 12.5, 16, 20, 35)    # borders of the spectrum's bands, in waves across the picture
+# borders of the spectrum's bands, in waves across the picture
+RINGS = (-1, .5, 1.5, 2.5, 3.5, 5, 7, 9.5, 12.5, 16, 20, 35)
 
 def spectrum(drawing:torch.Tensor, # [B, 4, size, size], 0 to 1
             )->torch.Tensor: # [B, 44], logarithms
-    "Power of each dye in eleven bands of fineness; turning or shifting the drawing hardly changes it."
+    "Power of each dye in eleven bands of fineness; turning or shifting hardly changes it."
     size = drawing.shape[-1]
     power = torch.fft.rfft2(drawing/.6).abs()**2/size**2
     waves = torch.hypot(torch.fft.fftfreq(size)[:, None]*size, torch.fft.rfftfreq(size)[None]*size)
@@ -157,7 +171,7 @@ def whiten_patches(vit, x:torch.Tensor, # [N, 3, size, size], normalised
                    scale:float=.3, # standard deviation of a token's numbers
                    floor:float=3e-3, # variance below which a component counts as noise
                   ):
-    "Set the patch embedding to the principal components of the patches of `x`, each brought to one variance."
+    "Set the patch embedding to the principal components of `x`'s patches, all at one variance."
     side = POCKET['patch_size']
     patches = F.unfold(x, side, stride=side).transpose(1, 2).flatten(0, 1)
     mean = patches.mean(0)
@@ -169,7 +183,8 @@ def whiten_patches(vit, x:torch.Tensor, # [N, 3, size, size], normalised
 @torch.no_grad()
 def sine_positions(vit, scale:float=.3):
     "Set the position table to sines and cosines of column and row; the class token's row stays."
-    table = build_sincos2d_pos_embed(list(vit.patch_embed.grid_size), POCKET['embed_dim'], temperature=100.)
+    table = build_sincos2d_pos_embed(list(vit.patch_embed.grid_size), POCKET['embed_dim'],
+                                     temperature=100.)
     vit.pos_embed[0, vit.num_prefix_tokens:] = scale*table
 
 # %% ../../nbs/api/frozen.pretrain.ipynb #a825fca8
@@ -179,13 +194,15 @@ class Pretraining(nn.Module):
         super().__init__(); d = POCKET['embed_dim']
         self.vit = pocket_vit(seed)
         with global_seed(seed, 'pretraining heads'):
-            self.summarise, self.restore = nn.Linear(d, 4*(len(RINGS)-1)), nn.Linear(d, 4*POCKET['patch_size']**2)
+            self.summarise, self.restore = (nn.Linear(d, 4*(len(RINGS)-1)),
+                                            nn.Linear(d, 4*POCKET['patch_size']**2))
 
     def losses(self, pictures, g):
         "Summary and restoration loss of pictures [B, 7, S, S] from 0 to 1."
         x, drawing = view(pictures, g)
         tokens = self.vit.forward_features(x)
-        return summary_loss(self.summarise(tokens[:, 0]), drawing), restore_loss(self.restore(tokens[:, 1:]), drawing)
+        return (summary_loss(self.summarise(tokens[:, 0]), drawing),
+                restore_loss(self.restore(tokens[:, 1:]), drawing))
 
 # %% ../../nbs/api/frozen.pretrain.ipynb #e70c0a6d
 @torch.no_grad()
@@ -193,11 +210,13 @@ def frozen_tokens(model, images:np.ndarray, # uint8 [N, 3, 48, 48]
                  )->np.ndarray: # float32 [N, D]
     "Class tokens of a pocket ViT, after its norm."
     model.eval(); x = torch.tensor(images)
-    return torch.cat([model((b.float()/255 - POCKET_MEAN[0])/POCKET_STD[0]) for b in x.split(256)]).numpy()
+    return torch.cat([model((b.float()/255 - POCKET_MEAN[0])/POCKET_STD[0])
+                      for b in x.split(256)]).numpy()
 
 def neighbour_accuracy(model, seed:int=0, k:int=5)->float:
     "Accuracy of the k nearest neighbours on 500 cells, from 500 others, all nearly in the middle."
-    (x, a), (y, b) = (draw_cells(500, POCKET['img_size'], seed, stream=s, shift=.7) for s in ('watched', 'neighbours'))
+    (x, a), (y, b) = (draw_cells(500, POCKET['img_size'], seed, stream=s, shift=.7)
+                      for s in ('watched', 'neighbours'))
     p, q = (F.normalize(torch.from_numpy(frozen_tokens(model, v)), dim=1) for v in (x, y))
     votes = F.one_hot(torch.from_numpy(b)[(p@q.T).topk(k).indices]).sum(1)
     return float((votes.argmax(1).numpy() == a).mean())
@@ -209,7 +228,8 @@ def sampler(pools:dict, # family -> uint8 [n, 7, size, size]
     names, share = list(pools), torch.tensor([SHARES[f] for f in pools])
     while True:
         pool = pools[names[int(torch.multinomial(share, 1, generator=g))]]
-        yield torch.from_numpy(pool[torch.randint(len(pool), (batch_size,), generator=g).numpy()]).float()/255
+        yield torch.from_numpy(pool[torch.randint(len(pool), (batch_size,),
+                                                  generator=g).numpy()]).float()/255
 
 def pretrain(steps:int=2600, # batches
              pictures:int=16_000, # drawn before training
@@ -224,12 +244,14 @@ def pretrain(steps:int=2600, # batches
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=1/12)
     batches = sampler(pools, batch_size, g)
-    sine_positions(model.vit); whiten_patches(model.vit, torch.cat([view(next(batches), g)[0] for _ in range(40)]))
+    sine_positions(model.vit)
+    whiten_patches(model.vit, torch.cat([view(next(batches), g)[0] for _ in range(40)]))
     for step in progress(range(1, steps+1), 'pretrain'):
         model.train(); told, restored = model.losses(next(batches), g)
         optimizer.zero_grad(); (told + restored).backward(); optimizer.step(); schedule.step()
         if watch and (step % watch == 0 or step in (1, steps)):
-            rows.append(dict(step=step, summary=told.item(), restore=restored.item(), neighbours=neighbour_accuracy(model.vit),
+            rows.append(dict(step=step, summary=told.item(), restore=restored.item(),
+                             neighbours=neighbour_accuracy(model.vit),
                              seconds=round(time.perf_counter()-start)))
     return model.vit.eval(), pd.DataFrame(rows)
 
@@ -238,5 +260,6 @@ def save_weights(model, # a pocket ViT
                  path, # the safetensors file to write
                 )->Path:
     "Write the model in float16."
-    with atomic(path) as part: save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, str(part))
+    with atomic(path) as part:
+        save_file({k: v.half().contiguous() for k, v in model.state_dict().items()}, str(part))
     return Path(path)

@@ -43,9 +43,12 @@ class Rein(Adapter):
                  scale:float=1e-3, # s at the start
                 ):
         super().__init__()
-        if vit.depth < 2: raise CufitError(f'Rein moves what enters block 1 and later, but {vit.name} has {vit.depth} block. Choose a deeper backbone.')
+        if vit.depth < 2:
+            raise CufitError(f'Rein moves what enters block 1 and later, but {vit.name} has '
+                             f'{vit.depth} block. Choose a deeper backbone.')
         bound = math.sqrt(6/(3*vit.patch**2+vit.dim))
-        self.tokens = nn.Parameter(torch.empty(vit.depth-1, n_tokens, vit.dim).uniform_(-bound, bound))
+        self.tokens = nn.Parameter(torch.empty(vit.depth-1, n_tokens, vit.dim)
+                                   .uniform_(-bound, bound))
         self.mlp_token,self.mlp_delta = nn.Linear(vit.dim, vit.dim),nn.Linear(vit.dim, vit.dim)
         self.scale,self.prefix = nn.Parameter(torch.tensor(float(scale))),vit.prefix
 
@@ -108,7 +111,8 @@ class AdapterTuning(Method):
     def step(self, batch):
         branch = self.modules['rein']
         z = branch(self.vit, self.vit.start(batch.x, branch.begins)).float()
-        yield 'rein', F.cross_entropy(z, batch.labels), torch.ones_like(batch.labels, dtype=torch.bool)
+        yield ('rein', F.cross_entropy(z, batch.labels),
+               torch.ones_like(batch.labels, dtype=torch.bool))
     def logits(self, x, names=None):
         branch = self.modules['rein']
         return dict(rein=branch(self.vit, self.vit.start(x, branch.begins)))
@@ -121,6 +125,7 @@ def branch_gflop(vit:FrozenViT, # the shared backbone
                  adapter:Adapter, # hung on it
                 ): # GFLOP per image forward, and backward
     "What the blocks from `adapter.begins` on cost with the adapter, by formula."
-    linear,attention = (sum(part) for part in zip(*(vit.block_gflop(i) for i in range(adapter.begins, vit.depth))))
+    linear,attention = (sum(part) for part in zip(*(vit.block_gflop(i)
+                                                    for i in range(adapter.begins, vit.depth))))
     own = adapter.gflop(vit)
     return linear+attention+own,linear+2*attention+2*own

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from ..core import CufitError, autocast, choose, global_seed, load_tensors, matrix_precision, save_tensors, team
+from ..core import (CufitError, autocast, choose, global_seed, load_tensors, matrix_precision,
+                        save_tensors, team)
 from ..metrics import accuracy
 from ..data.images import center_crop
 from ..data.imageset import ImageSet
-from ..frozen.backbone import FrozenViT, load_backbone
+from ..frozen.backbone import FrozenViT, embedded_name, load_backbone
 from ..frozen.features import cached_features, raw_images, read_ahead
 from .record import History, TrainConfig
 from .loop import Batch, fit
@@ -25,11 +26,12 @@ from .loop import Batch, fit
 METHODS = {}
 
 class Method:
-    "Base of all methods: bring `build`, `step` and `logits`; training, scores and files are shared."
+    "Base of all methods: bring `build`, `step` and `logits`; training, scores, files are shared."
     name,options,views,trained_by_steps = '',{},None,True
     cache = None   # folder where features are kept for other runs on the same images
     def __init_subclass__(cls):
-        if vars(cls).get('name'): METHODS[cls.name] = cls   # bases between have no name of their own
+        # bases between have no name of their own
+        if vars(cls).get('name'): METHODS[cls.name] = cls
     def __init__(self,
                  vit:FrozenViT, # shared, never trained
                  classes, # names of the K classes
@@ -39,20 +41,28 @@ class Method:
         for k in options: choose(k, self.options, f'option of {self.name}')
         self.vit,self.classes,self.seed = vit,tuple(map(str, classes)),seed
         self.options = type(self).options | options
-        with global_seed(seed, 'init', self.name): self.modules = torch.nn.ModuleDict(self.build()).to(vit.device)
+        with global_seed(seed, 'init', self.name):
+            self.modules = torch.nn.ModuleDict(self.build()).to(vit.device)
 
-    def build(self)->dict: raise NotImplementedError(f'{type(self).__name__}.build: the trainable modules, by name')
-    def step(self, batch:Batch): raise NotImplementedError(f'{type(self).__name__}.step: yields (name, loss, rows)')
-    def logits(self, x, names=None)->dict: raise NotImplementedError(f'{type(self).__name__}.logits: name -> [B, K], of normalised x')
-    def see(self, features): return features   # a method may want cached class tokens in another form
+    def build(self)->dict:
+        raise NotImplementedError(f'{type(self).__name__}.build: the trainable modules, by name')
+    def step(self, batch:Batch):
+        raise NotImplementedError(f'{type(self).__name__}.step: yields (name, loss, rows)')
+    def logits(self, x, names=None)->dict:
+        raise NotImplementedError(f'{type(self).__name__}.logits: name -> [B, K], of normalised x')
+    # a method may want cached class tokens in another form
+    def see(self, features): return features
     def prepare(self, train:ImageSet, config:TrainConfig):
-        "Called once before training: caches `views` augmented views of each image where the method has that option."
+        "Once before training: caches `views` augmented views of each image if that is an option."
         if k := self.options.get('views', 0):
-            self.views = self.see(cached_features(self.vit, train, self.cache, k, config.seed, flip=config.flip, precision=config.precision)).to(self.vit.device)
+            self.views = self.see(cached_features(
+                self.vit, train, self.cache, k, config.seed, flip=config.flip,
+                precision=config.precision)).to(self.vit.device)
 
-    def fit(self, train:ImageSet, val:ImageSet, config:TrainConfig=TrainConfig(), folder=None, watch:dict=None, resume:bool=False)->History:
-        "Train; see `loop.fit` for the arguments. Afterwards the method is at its best epoch on validation."
-        return fit(self, train, val, config, folder, watch, resume)
+    def fit(self, train:ImageSet, val:ImageSet, config:TrainConfig=TrainConfig(), folder=None,
+            watch:dict=None, resume:bool=False, most:float=None)->History:
+        "Train; arguments as in `loop.fit`. Leaves the method at its best epoch on validation."
+        return fit(self, train, val, config, folder, watch, resume, most)
 
     @property
     def reads_images(self): return True   # in `step`
@@ -87,7 +97,10 @@ def check_finite(logits:dict, # name -> [N, K]
                 )->dict: # `logits`, unchanged
     "Raise if a logit is infinite or no number: the largest of such a row means nothing."
     if bad := next((n for n, z in logits.items() if not z.isfinite().all()), None):
-        raise CufitError(f'{bad} gives logits that are not finite, in {precision}. {"It ends at 65,504: take bfloat16 or float32." if precision == "float16" else "Its weights have diverged: take a smaller learning rate."}')
+        raise CufitError(f'{bad} gives logits that are not finite, in {precision}. '
+                         f'''{"It ends at 65,504: take bfloat16 or float32."
+                              if precision == "float16" else
+                              "Its weights have diverged: take a smaller learning rate."}''')
     return logits
 
 @patch
@@ -101,9 +114,11 @@ def evaluate(self:Method,
     "Logits of every module for every image."
     out = {n: torch.zeros(len(data), self.n_classes) for n in names or self.modules}
     mine,device = team().rows(len(data)),self.vit.device
-    for index,images in read_ahead(mine.split(batch_size) if len(mine) else (), lambda rows: raw_images(data, rows, device)):
+    for index,images in read_ahead(mine.split(batch_size) if len(mine) else (),
+                                   lambda rows: raw_images(data, rows, device)):
         x = self.vit.normalise(center_crop(images.to(device, non_blocking=True), self.vit.img_size))
-        with autocast(device, precision), matrix_precision(precision): found = self.logits(x, list(out))
+        with autocast(device, precision), matrix_precision(precision):
+            found = self.logits(x, list(out))
         for n in out: out[n][index] = found[n].float().cpu()
     return {n: team().sum(z) for n, z in check_finite(out, precision).items()}
 
@@ -113,7 +128,8 @@ def predict_proba(self:Method,
                   precision:str='float32', # one of `PRECISIONS`
                  )->np.ndarray: # float32 [N, K], rows sum to 1
     "Class probabilities of the predicting module."
-    return self.evaluate(data, [self.predictor], precision=precision)[self.predictor].softmax(1).numpy()
+    return (self.evaluate(data, [self.predictor], precision=precision)[self.predictor]
+            .softmax(1).numpy())
 
 @patch
 def predict(self:Method,
@@ -121,27 +137,33 @@ def predict(self:Method,
             precision:str='float32', # one of `PRECISIONS`
            )->np.ndarray: # int64 [N]
     "Classes that the predicting module says."
-    return self.evaluate(data, [self.predictor], precision=precision)[self.predictor].argmax(1).numpy()
+    return (self.evaluate(data, [self.predictor], precision=precision)[self.predictor]
+            .argmax(1).numpy())
 
 # %% ../../nbs/api/methods.contract.ipynb #34b25684
 @patch
 def save(self:Method, folder)->Path:
     "Write `model.safetensors`: the trained modules, and in its header what is needed to load them."
     path = Path(folder)/'model.safetensors'
-    save_tensors(path, self.modules.state_dict(), method=self.name, options=self.options, classes=self.classes, seed=self.seed,
+    save_tensors(path, self.modules.state_dict(), method=self.name, options=self.options,
+                 classes=self.classes, seed=self.seed,
                  backbone=self.vit.source | dict(sha256=self.vit.sha256))
     return path
 
 def load_method(folder, # run folder, or a folder with model.safetensors
-                vit:FrozenViT=None, # the backbone, where it is at hand; loaded from the header's facts unless given
+                vit:FrozenViT=None, # the backbone; loaded from the header's facts unless given
                 device='auto', # where to run
                )->Method:
     "A trained method, on the backbone it was trained on."
     tensors,head = load_tensors(Path(folder)/'model.safetensors')
     source = dict(head['backbone']); sha = source.pop('sha256')
+    if source['weights'] is None: source['name'] = embedded_name(source['name'], sha)
     vit = vit or load_backbone(**source, device=device)
-    if vit.sha256 != sha: raise CufitError(f'{folder} was trained on a backbone with hash {sha[:12]}, but {vit.name} has {vit.sha256[:12]}. Load the same weights.')
-    m = METHODS[choose(head['method'], METHODS, 'method')](vit, head['classes'], head['seed'], **head['options'])
+    if vit.sha256 != sha:
+        raise CufitError(f'{folder} was trained on a backbone with hash {sha[:12]}, but {vit.name} '
+                         f'has {vit.sha256[:12]}. Load the same weights.')
+    m = METHODS[choose(head['method'], METHODS, 'method')](vit, head['classes'], head['seed'],
+                                                           **head['options'])
     m.modules.load_state_dict(tensors)
     return m
 
@@ -152,7 +174,8 @@ def last_epochs_accuracy(self:Method,
                          precision:str='float32', # as in training
                         )->list: # accuracy in [0, 1] of each kept epoch, oldest first
     "Accuracy of the predicting module at each of the kept last epochs."
-    if not getattr(self, 'tail', None): raise CufitError('No last epochs were kept. Train with keep_last=10 in the settings.')
+    if not getattr(self, 'tail', None):
+        raise CufitError('No last epochs were kept. Train with keep_last=10 in the settings.')
     module,found = self.modules[self.predictor],[]
     best = {k: v.detach().clone() for k, v in module.state_dict().items()}
     for state in self.tail:

@@ -20,7 +20,7 @@ def masked_loss(logits:torch.Tensor, # [n, K] of the chosen rows only
                 labels:torch.Tensor, # int64 [n], given
                 batch_size:int, # rows in the whole batch
                )->torch.Tensor: # scalar; 0 where nothing was chosen
-    "Cross-entropy summed over the chosen rows and divided by the batch size, as published: fewer rows, smaller step."
+    "Summed cross-entropy of the chosen rows / batch size, as published: fewer rows, smaller step."
     return F.cross_entropy(logits.float(), labels, reduction='sum')/batch_size
 
 def forward_rows(branch:Branch, # adapter and head
@@ -36,7 +36,7 @@ def split_forward(branch:Branch, # adapter and head
                   vit, # the shared backbone
                   tokens:torch.Tensor, # that enter the adapter's first block, [B, N, D]
                   rows:torch.Tensor, # bool [B]: rows that are trained on
-                 ): # logits [n, K] of the rows with gradient, and predictions of all rows, int64 [B]
+                 ): # logits [n, K] of the rows, with gradient; predictions of all rows, int64 [B]
     "Every row is predicted, but only the chosen ones keep a graph."
     chosen = forward_rows(branch, vit, tokens, rows)
     predicted = torch.empty(len(tokens), dtype=torch.long, device=tokens.device)
@@ -46,7 +46,7 @@ def split_forward(branch:Branch, # adapter and head
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #18f92bb4
 class Cufit(Method):
-    "CUFIT: LPM on all samples, IAM on those the LPM agrees with, LAM on those the IAM agrees with; the LAM predicts."
+    "CUFIT: LPM on all samples, IAM where the LPM agrees, LAM where the IAM agrees; LAM predicts."
     name,options = 'cufit',dict(adapter='rein', views=0)
     def build(self):
         branch = lambda: Branch(self.vit, self.n_classes, self.options['adapter'])
@@ -67,8 +67,9 @@ class Cufit(Method):
 
     @torch.no_grad()
     def lpm_features(self, batch, tokens):
-        "Class tokens before the final norm: of the very images, or, with `views=K`, of one of K cached views of them."
-        return self.vit.finish(tokens, self.modules['iam'].begins) if self.views is None else batch.pick(self.views)
+        "Class tokens before the final norm, of the images or (`views=K`) one of K cached views."
+        return (self.vit.finish(tokens, self.modules['iam'].begins) if self.views is None
+                else batch.pick(self.views))
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #f0cc88f8
 @patch
@@ -76,14 +77,15 @@ def logits(self:Cufit, x, names=None):
     names = names or list(self.modules)
     tokens = self.vit.start(x, self.modules['iam'].begins)
     found = {n: self.modules[n](self.vit, tokens) for n in names if n != 'lpm'}
-    if 'lpm' in names: found['lpm'] = self.modules['lpm'](self.vit.finish(tokens, self.modules['iam'].begins))
+    if 'lpm' in names:
+        found['lpm'] = self.modules['lpm'](self.vit.finish(tokens, self.modules['iam'].begins))
     return found
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #e5f7ca14
 def step_parts(method:Cufit, # says backbone and adapter
                rejected:float=0.4, # share of the rows that LPM and IAM reject, 0 to 1
-              )->pd.DataFrame: # GFLOP per image: a row for each part, a column for each way to compute the step
-    "What the parts of a training step cost, by formula: the published loop, the exact step, and with cached views."
+              )->pd.DataFrame: # GFLOP per image: parts in rows, ways to compute the step in columns
+    "What the parts of a training step cost, by formula: published loop, exact step, cached views."
     vit,adapter,keep = method.vit,method.modules['iam'].adapter,1-rejected
     first,there,back = vit.gflop(0, 1),*branch_gflop(vit, adapter)
     whole = vit.gflop(end=-1) + sum(vit.block_gflop(vit.depth-1, only_class=False))
@@ -92,7 +94,8 @@ def step_parts(method:Cufit, # says backbone and adapter
     return pd.DataFrame({'published': [0, whole, full, full_back, full, full_back],
                          'exact': [first, vit.gflop(1), there, keep*back, keep*there, keep*back],
                          'cached views': [first, 0, there, keep*back, keep*there, keep*back]},
-                        index=['shared block 0', 'LPM forward', 'IAM forward', 'IAM back', 'LAM forward', 'LAM back'])
+                        index=['shared block 0', 'LPM forward', 'IAM forward', 'IAM back',
+                               'LAM forward', 'LAM back'])
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #115f580c
 @patch

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 
-from ..core import CufitError, array_sha256, autocast, generator, load_tensors, loss_scaler, matrix_precision, progress, save_tensors, team
+from ..core import (CufitError, array_sha256, autocast, generator, load_tensors, loss_scaler,
+                        matrix_precision, progress, save_tensors, team)
 from ..metrics import accuracy
 from ..data.images import draw_views, flip_crop
 from ..data.sampling import epoch_batches
 from ..data.imageset import ImageSet
 from ..frozen.backbone import FrozenViT
 from ..frozen.features import raw_images, read_ahead
-from .record import History, TrainConfig
+from .record import History, TrainConfig, filled
 
 # %% ../../nbs/api/methods.loop.ipynb #a3646f6d
 class Batch:
@@ -44,7 +45,7 @@ class Batch:
 
     @cached_property
     def raw(self):
-        "uint8 [B, 3, H, W] as they are in the set, on the CPU; in pinned memory where a GPU waits for them."
+        "uint8 [B, 3, H, W] as in the set, on the CPU; in pinned memory where a GPU waits for them."
         return raw_images(self.data, self.index, self.vit.device)
 
     @cached_property
@@ -82,9 +83,12 @@ def train_step(method, # a `Method`; its modules get gradients
               )->dict: # name -> (its part of the batch's loss, bool rows [B])
     "One step: every module's loss and gradient, then one update."
     scaler = scaler or loss_scaler(method.vit.device, 'float32')   # which does nothing
-    if precision == 'float16' and not scaler.is_enabled(): raise CufitError('A float16 step without a loss scaler loses small gradients. Pass scaler=loss_scaler(device, precision), the same for all steps.')
+    if precision == 'float16' and not scaler.is_enabled():
+        raise CufitError('A float16 step without a loss scaler loses small gradients. '
+                         'Pass scaler=loss_scaler(device, precision), the same for all steps.')
     optimizer.zero_grad(set_to_none=False)
-    seen = {n: (torch.zeros((), device=method.vit.device), torch.zeros_like(batch.labels, dtype=torch.bool)) for n in method.modules}
+    seen = {n: (torch.zeros((), device=method.vit.device),
+                torch.zeros_like(batch.labels, dtype=torch.bool)) for n in method.modules}
     steps,share = method.step(batch) if len(batch) else iter(()),len(batch)/batch.whole
     with matrix_precision(precision):
         while True:
@@ -99,7 +103,7 @@ def train_step(method, # a `Method`; its modules get gradients
     scaler.step(optimizer); scaler.update()
     return seen
 
-def sum_gradients(method, # a `Method`; the gradients of its modules become their sums over all processes
+def sum_gradients(method, # a `Method`; its modules' gradients become their sums over all processes
                  ):
     "One message for all gradients; nothing where there is a single process."
     if team().size == 1: return
@@ -112,18 +116,19 @@ def make_optimizer(method, # a `Method` before training
                   )->torch.optim.Adam:
     "Adam with L2 over all modules."
     for p in method.modules.parameters(): p.grad = torch.zeros_like(p)
-    return torch.optim.Adam(method.modules.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.Adam(method.modules.parameters(), lr=config.lr,
+                            weight_decay=config.weight_decay)
 
 def learning_rate(config:TrainConfig, # rate, milestones, factor
                   epoch:int, # from 0
                  )->float:
-    "The step schedule as a function of the epoch, so that a resumed run has no schedule to restore."
+    "The step schedule as a function of the epoch: a resumed run has no schedule to restore."
     return config.lr*config.gamma**sum(epoch >= int(m*config.epochs) for m in config.milestones)
 
 # %% ../../nbs/api/methods.loop.ipynb #50708720
 @contextlib.contextmanager
 def threads_for(method): # a `Method` that is about to be trained
-    "Inside the block PyTorch uses one thread if the steps of `method` are small; all that it had otherwise."
+    "Inside the block PyTorch has one thread if the steps of `method` are small, else all it had."
     kept = torch.get_num_threads()
     if method.vit.device.type == 'cpu' and not method.reads_images: torch.set_num_threads(1)
     try: yield
@@ -140,18 +145,23 @@ def train_epoch(method, # a `Method`; its modules are trained
                ): # mean losses by module, bool [M, N] of rows trained on
     "One pass over the training set."
     for group in optimizer.param_groups: group['lr'] = learning_rate(config, epoch)
-    order,augment = generator(config.seed, 'shuffle', epoch),generator(config.seed, 'augment', epoch)
+    order,augment = (generator(config.seed, 'shuffle', epoch),
+                     generator(config.seed, 'augment', epoch))
     names,index,sizes,seen = list(method.modules),[],[],[]
-    batches = (Batch(train, rows, method.vit, augment, config.flip) for rows in epoch_batches(len(train), config.batch_size, order))
-    waits = method.reads_images and (method.vit.device.type == 'cuda' or isinstance(train.images, np.memmap))
+    batches = (Batch(train, rows, method.vit, augment, config.flip)
+               for rows in epoch_batches(len(train), config.batch_size, order))
+    waits = method.reads_images and (method.vit.device.type == 'cuda'
+                                     or isinstance(train.images, np.memmap))
     with threads_for(method):
         for batch in fetched_ahead(batches) if waits else batches:
             seen.append(train_step(method, batch, optimizer, config.precision, scaler=scaler))
             index.append(batch.index); sizes.append(batch.whole)
             if bar is not None: bar.update()
-    losses = torch.stack([torch.stack([s[n][0] for n in names]) for s in seen]).cpu().double()   # [steps, M]
+    losses = torch.stack([torch.stack([s[n][0] for n in names])
+                          for s in seen]).cpu().double()   # [steps, M]
     trained = torch.zeros(len(names), len(train), dtype=torch.int32)
-    for m, n in enumerate(names): trained[m, torch.cat(index)] = torch.cat([s[n][1] for s in seen]).int().cpu()
+    for m, n in enumerate(names):
+        trained[m, torch.cat(index)] = torch.cat([s[n][1] for s in seen]).int().cpu()
     losses = team().sum(torch.tensor(sizes, dtype=torch.float64) @ losses)/len(train)
     return dict(zip(names, losses.tolist())),team().sum(trained).bool().numpy()
 
@@ -160,51 +170,69 @@ class _Run:
     "The state of one run: what `fit` builds, walks through and can take up again."
     def __init__(self, method, config, folder, watch, train):
         self.method,self.config,self.folder = method,config,Path(folder) if folder else None
-        self.of = dict(method=method.name, options={k: str(v) for k, v in method.options.items()}, backbone=method.vit.sha256, rows=array_sha256(train.ids, train.labels))
-        self.opt,self.scaler = make_optimizer(method, config),loss_scaler(method.vit.device, config.precision)
+        self.of = dict(method=method.name, options={k: str(v) for k, v in method.options.items()},
+                       backbone=method.vit.sha256, rows=array_sha256(train.ids, train.labels))
+        self.opt,self.scaler = (make_optimizer(method, config),
+                                loss_scaler(method.vit.device, config.precision))
         self.history = History(list(method.modules), predictions={n: [] for n in watch})
         self.best,self.tail,self.epoch,self.saved = {},[],0,time.monotonic()
 
     def tensors(self):
-        groups = dict(now=self.method.modules.state_dict(), best=self.best) | {f'tail{i}': t for i, t in enumerate(self.tail)}
+        groups = (dict(now=self.method.modules.state_dict(), best=self.best)
+                  | {f'tail{i}': t for i, t in enumerate(self.tail)})
         out = {f'{g}/{k}': v for g, s in groups.items() for k, v in s.items()}
-        for i, s in self.opt.state_dict()['state'].items(): out |= {f'adam/{i}/{k}': v for k, v in s.items()}
+        for i, s in self.opt.state_dict()['state'].items():
+            out |= {f'adam/{i}/{k}': v for k, v in s.items()}
         if self.history.trained: out['trained'] = torch.from_numpy(self.history.selection)
-        return out | {f'watch/{n}': torch.from_numpy(np.stack(p)) for n, p in self.history.predictions.items() if p}
+        return out | {f'watch/{n}': torch.from_numpy(np.stack(p))
+                      for n, p in self.history.predictions.items() if p}
 
     def checkpoint(self, force=False):
-        if not self.folder or not team().main or not (force or time.monotonic()-self.saved >= self.config.checkpoint_seconds): return
+        if (not self.folder or not team().main
+            or not (force or time.monotonic()-self.saved >= self.config.checkpoint_seconds)): return
         h = self.history
-        save_tensors(self.folder/'resume.safetensors', self.tensors(), epoch=self.epoch, config=asdict(self.config), rows=h.rows, best_epoch=h.best_epoch, best=h.best, of=self.of, scaler=self.scaler.state_dict())
+        save_tensors(self.folder/'resume.safetensors', self.tensors(), epoch=self.epoch,
+                     config=asdict(self.config), rows=h.rows, best_epoch=h.best_epoch, best=h.best,
+                     of=self.of, scaler=self.scaler.state_dict())
         self.saved = time.monotonic()
 
 # %% ../../nbs/api/methods.loop.ipynb #73e600d5
-def _group(tensors, name): return {k[len(name)+1:]: v for k, v in tensors.items() if k.startswith(f'{name}/')}
+def _group(tensors, name):
+    return {k[len(name)+1:]: v for k, v in tensors.items() if k.startswith(f'{name}/')}
 
 @patch
 def resume(self:_Run):
     "Take up the state in the run folder; settings have to be the same."
     tensors,head = load_tensors(self.folder/'resume.safetensors')
-    now = json.loads(json.dumps(asdict(self.config)))
-    if differ := {k: (head['config'].get(k), v) for k, v in now.items() if head['config'].get(k) != v and k != 'checkpoint_seconds'}:
-        raise CufitError(f'{self.folder} was begun with other settings (then, now): {differ}. Use the same, or another folder.')
+    then,now = (json.loads(json.dumps(c))
+                for c in (filled(head['config'], type(self.config)), asdict(self.config)))
+    if differ := {k: (then[k], v) for k, v in now.items()
+                  if then[k] != v and k != 'checkpoint_seconds'}:
+        raise CufitError(f'{self.folder} was begun with other settings (then, now): {differ}. '
+                         'Use the same, or another folder.')
     if differ := {k: (head['of'].get(k), v) for k, v in self.of.items() if head['of'].get(k) != v}:
-        raise CufitError(f'{self.folder} holds a run of something else (then, now): {differ}. Use the same method, backbone and training rows, or another folder.')
+        raise CufitError(f'{self.folder} holds a run of something else (then, now): {differ}. '
+                         'Use the same method, backbone and training rows, or another folder.')
     self.method.modules.load_state_dict(_group(tensors, 'now'))
     state = self.opt.state_dict()
-    adam = [_group(tensors, f'adam/{i}') for i in range(len(list(self.method.modules.parameters())))]
+    adam = [_group(tensors, f'adam/{i}')
+            for i in range(len(list(self.method.modules.parameters())))]
     self.opt.load_state_dict(state | dict(state=dict(enumerate(adam))))
     self.scaler.load_state_dict(head['scaler'])
     self.best = _group(tensors, 'best')
-    self.tail = [_group(tensors, f'tail{i}') for i in range(self.config.keep_last) if _group(tensors, f'tail{i}')]
+    self.tail = [_group(tensors, f'tail{i}') for i in range(self.config.keep_last)
+                 if _group(tensors, f'tail{i}')]
     self._restore_history(tensors, head)
 
 @patch
 def _restore_history(self:_Run, tensors, head):
     h,self.epoch = self.history,head['epoch']
-    h.rows,h.best_epoch,h.best,h.trained = head['rows'],head['best_epoch'],head['best'],list(tensors['trained'].numpy())
+    h.rows,h.best_epoch,h.best,h.trained = (head['rows'], head['best_epoch'], head['best'],
+                                            list(tensors['trained'].numpy()))
     then = sorted(k.split('/')[1] for k in tensors if k.startswith('watch/'))
-    if then != sorted(h.predictions): raise CufitError(f'{self.folder} was begun watching {then}, now {sorted(h.predictions)}. Watch the same sets.')
+    if then != sorted(h.predictions):
+        raise CufitError(f'{self.folder} was begun watching {then}, now {sorted(h.predictions)}. '
+                         'Watch the same sets.')
     for n in then: h.predictions[n] = list(tensors[f'watch/{n}'].numpy())
 
 # %% ../../nbs/api/methods.loop.ipynb #cd286420
@@ -215,12 +243,17 @@ def after_epoch(self:_Run, losses, trained, val, watch, started):
     "Record, score on validation, remember the best."
     m,c,h = self.method,self.config,self.history
     right = accuracy(m.predict(val, c.precision), val.labels)
-    row = dict(epoch=self.epoch, lr=self.opt.param_groups[0]['lr'], val_accuracy=right, seconds=round(time.monotonic()-started, 3))
-    row |= {f'loss_{n}': v for n, v in losses.items()} | {f'share_{n}': float(t.mean()) for n, t in zip(h.modules, trained)}
+    row = dict(epoch=self.epoch, lr=self.opt.param_groups[0]['lr'], val_accuracy=right,
+               seconds=round(time.monotonic()-started, 3))
+    row |= ({f'loss_{n}': v for n, v in losses.items()}
+            | {f'share_{n}': float(t.mean()) for n, t in zip(h.modules, trained)})
     h.rows.append(row); h.trained.append(trained)
-    for n, data in watch.items(): h.predictions[n].append(m.predict(data, c.precision).astype(np.int16))
-    if right > h.best: h.best,h.best_epoch,self.best = right,self.epoch,_copy(m.modules.state_dict())
-    if c.keep_last: self.tail = (self.tail+[_copy(m.modules[m.predictor].state_dict())])[-c.keep_last:]
+    for n, data in watch.items():
+        h.predictions[n].append(m.predict(data, c.precision).astype(np.int16))
+    if right > h.best:
+        h.best,h.best_epoch,self.best = right,self.epoch,_copy(m.modules.state_dict())
+    if c.keep_last:
+        self.tail = (self.tail+[_copy(m.modules[m.predictor].state_dict())])[-c.keep_last:]
     self.epoch += 1
 
 # %% ../../nbs/api/methods.loop.ipynb #455a347c
@@ -228,9 +261,10 @@ def fit(method, # a `Method`; afterwards it is at its best epoch on validation
         train:ImageSet, # given labels
         val:ImageSet, # given labels, for choosing the epoch
         config:TrainConfig=TrainConfig(), # settings
-        folder=None, # run folder: weights, history, selection and a resumable state are written there
+        folder=None, # run folder, for weights, history, selection and a resumable state
         watch:dict=None, # name -> ImageSet, predicted after each epoch for curves, never used
         resume:bool=False, # take up what is in `folder`
+        most:float=None, # share of validation labels that can be right, for the progress bar
        )->History:
     "Train; `Method.fit` comes here."
     check_sets(method, train, val)
@@ -240,7 +274,8 @@ def fit(method, # a `Method`; afterwards it is at its best epoch on validation
     run = _Run(method, config, folder, watch, train)
     run.history.prepare_seconds = round(time.monotonic()-started, 3)
     if resume: run.resume()
-    with method.vit.compiled() if config.compile else contextlib.nullcontext(): _walk(run, train, val, watch)
+    with method.vit.compiled() if config.compile else contextlib.nullcontext():
+        _walk(run, train, val, watch, most)
     method.history = run.history
     _finish(run, train)
     return run.history
@@ -251,17 +286,28 @@ def check_sets(method, # a `Method`
               ):
     "Raise if a set is empty or has other classes than the method."
     for name, data in dict(train=train, val=val).items():
-        if tuple(data.classes) != method.classes: raise CufitError(f'The method knows the classes {method.classes}, but {name} has {tuple(data.classes)}. Build the method with the classes of the training set.')
+        if tuple(data.classes) != method.classes:
+            raise CufitError(f'The method knows the classes {method.classes}, but {name} has '
+                             f'{tuple(data.classes)}. Build the method with the classes of the '
+                             'training set.')
         if not len(data): raise CufitError(f'{name} is empty. Give it at least one image.')
 
-def _walk(run, train, val, watch):
+def _standing(run, most): # what the progress bar says when an epoch has ended
+    c,h = run.config,run.history
+    minutes = (h.prepare_seconds + h.frame.seconds.mean()*c.epochs)/60
+    on = 'given labels' if most is None else f'noisy labels (at most {most:.2f})'
+    return (f'epoch {run.epoch}/{c.epochs}, {h.rows[-1]["val_accuracy"]:.3f} on {on}, '
+            f'{minutes:.1f} min in all')
+
+def _walk(run, train, val, watch, most):
     c,steps = run.config,-(-len(train)//run.config.batch_size)
-    with progress(None, run.method.name, total=c.epochs*steps, initial=run.epoch*steps, unit='step') as bar:
+    with progress(None, run.method.name, total=c.epochs*steps, initial=run.epoch*steps,
+                  unit='step') as bar:
         while run.epoch < c.epochs:
             started = time.monotonic()
             losses,trained = train_epoch(run.method, train, c, run.epoch, run.opt, bar, run.scaler)
             run.after_epoch(losses, trained, val, watch, started)
-            bar.set_postfix_str(f'epoch {run.epoch}/{c.epochs}, validation {run.history.rows[-1]["val_accuracy"]:.3f}')
+            bar.set_postfix_str(_standing(run, most))
             run.checkpoint(force=run.epoch == c.epochs)
 
 def _finish(run, train):

@@ -24,7 +24,7 @@ from .contract import Method, check_finite
 
 # %% ../../nbs/lessons/3_probe.ipynb #83f59aef
 class FeatureMethod(Method):
-    "Base of methods that read only frozen features; those of centre crops are computed once per set."
+    "Base of methods that read only frozen features, computed once per set for centre crops."
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.seen = []
@@ -45,13 +45,14 @@ class FeatureMethod(Method):
 # %% ../../nbs/lessons/3_probe.ipynb #6da268f5
 @patch
 def features(self:FeatureMethod,
-             data, # an `ImageSet`; its very array of images is remembered, so that no other can take its place
+             data, # an `ImageSet`; its very images are remembered: no others can take their place
              precision='float32', # one of `PRECISIONS`
             )->torch.Tensor: # float32 [N, D]
     "Class tokens after the final norm, of centre crops."
     for images, kind, found in self.seen:
         if images is data.images and kind == precision: return found
-    self.seen.append((data.images, precision, self.see(cached_features(self.vit, data, self.cache, precision=precision))))
+    self.seen.append((data.images, precision,
+                      self.see(cached_features(self.vit, data, self.cache, precision=precision))))
     return self.seen[-1][2]
 
 @patch
@@ -59,7 +60,8 @@ def features(self:FeatureMethod,
 def evaluate(self:FeatureMethod, data, names=None, batch_size=128, precision='float32'):
     "Logits of every module for every image; see `Method.evaluate`."
     f = self.features(data, precision).to(self.vit.device)
-    return check_finite({n: self.modules[n](f).float().cpu() for n in names or self.modules}, precision)
+    return check_finite({n: self.modules[n](f).float().cpu() for n in names or self.modules},
+                        precision)
 
 # %% ../../nbs/lessons/3_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):
@@ -68,9 +70,11 @@ class Linear(FeatureMethod):
     def build(self): return dict(linear=nn.Linear(self.vit.dim, self.n_classes))
 
     def step(self, batch):
-        f = self.vit.norm(self.vit.features(batch.x)) if self.views is None else batch.pick(self.views)
+        f = (self.vit.norm(self.vit.features(batch.x)) if self.views is None
+             else batch.pick(self.views))
         z = self.modules['linear'](f).float()
-        yield 'linear', F.cross_entropy(z, batch.labels), torch.ones_like(batch.labels, dtype=torch.bool)
+        yield ('linear', F.cross_entropy(z, batch.labels),
+               torch.ones_like(batch.labels, dtype=torch.bool))
 
     @property
     def reads_images(self): return self.views is None
@@ -97,16 +101,20 @@ class ClosedForm(FeatureMethod):
     "Base of methods that are solved, not trained: one pass, one line of history."
     trained_by_steps = False
     def run_gflop(self, n_train, n_val, epochs, share=1.): return (n_train+n_val)*self.vit.gflop()
-    def fit(self, train, val, config=TrainConfig(), folder=None, watch=None, resume=False):
+    def fit(self, train, val, config=TrainConfig(), folder=None, watch=None, resume=False,
+            most=None):
         "Solve; settings other than precision have no effect, and there is nothing to resume."
         check_sets(self, train, val)
         self.history = History(list(self.modules), predictions={n: [] for n in watch or {}})
         started = time.monotonic()
         right = self.solve(train, val, config)
-        self.history.rows.append(dict(epoch=0, val_accuracy=right, seconds=round(time.monotonic()-started, 3)))
+        self.history.rows.append(dict(epoch=0, val_accuracy=right,
+                                      seconds=round(time.monotonic()-started, 3)))
         self.history.trained.append(np.ones((1, len(train)), bool))
         self.history.best,self.history.best_epoch = right,0
-        for n, data in (watch or {}).items(): self.history.predictions[n].append(self.predict(data, config.precision).astype(np.int16))
+        for n, data in (watch or {}).items():
+            self.history.predictions[n].append(
+                self.predict(data, config.precision).astype(np.int16))
         self.vit.check_frozen()
         if folder and team().main: self.save(folder); self.history.save(folder, train)
         team().wait()
@@ -114,13 +122,15 @@ class ClosedForm(FeatureMethod):
 
 # %% ../../nbs/lessons/3_probe.ipynb #c26225bd
 class Ridge(ClosedForm):
-    "Ridge regression on one-hot labels, the strength that does best on validation. Outputs are regression values: their order counts."
+    """Ridge regression on one-hot labels, the strength that does best on validation.
+    Outputs are regression values: their order counts."""
     name,options = 'ridge',dict(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1., 10.))
     def build(self): return dict(ridge=nn.Linear(self.vit.dim, self.n_classes))
     def solve(self, train, val, config):
         layer,best = self.modules['ridge'],(-1, None, None)
         f,y = self.features(train, config.precision),torch.from_numpy(np.array(train.labels))
-        for strength, (w, b) in zip(self.options['strengths'], ridge_path(f, y, self.n_classes, self.options['strengths'])):
+        for strength, (w, b) in zip(self.options['strengths'],
+                                    ridge_path(f, y, self.n_classes, self.options['strengths'])):
             z = self.features(val, config.precision) @ w.T+b
             right = accuracy(z.argmax(1).numpy(), val.labels)
             if right > best[0]: best,self.strength = (right, w, b),strength
@@ -150,22 +160,24 @@ def nearest(self:Neighbours,
 def forward(self:Neighbours, f): # [B, D] -> log of the weighted share of each class [B, K]
     near = self.nearest(f, int(self.sizes.max()))
     taken = torch.arange(near.shape[1], device=f.device) < self.sizes[near[:, :1]]
-    votes = torch.zeros(len(f), self.n_classes, device=f.device).scatter_add_(1, self.labels[near], taken/self.sizes[near])
+    votes = torch.zeros(len(f), self.n_classes, device=f.device).scatter_add_(
+        1, self.labels[near], taken/self.sizes[near])
     return ((votes+1e-6)/(votes+1e-6).sum(1, keepdim=True)).log()
 
 @patch
 def _load_from_state_dict(self:Neighbours, state, prefix, *args):
-    for name in ('features', 'labels', 'sizes'):     # a fresh memory is empty: take the length of what is loaded
+    # a fresh memory is empty: take the length of what is loaded
+    for name in ('features', 'labels', 'sizes'):
         setattr(self, name, torch.empty_like(state[prefix+name], device=getattr(self, name).device))
     nn.Module._load_from_state_dict(self, state, prefix, *args)
 
 # %% ../../nbs/lessons/3_probe.ipynb #0856a80a
-def neighbourhood_sizes(near_labels:torch.Tensor, # int64 [N, k_max], labels of each sample's neighbours, nearest first
+def neighbourhood_sizes(near_labels:torch.Tensor, # int64 [N, k_max] of neighbours, nearest first
                         labels:torch.Tensor, # int64 [N], its own given label
                         n_classes:int, # K
                         k_min:int=11, # fewest neighbours
                        )->torch.Tensor: # int64 [N], in [k_min, k_max]
-    "For each sample the fewest neighbours whose majority is its own label; all of them where none agrees."
+    "The fewest neighbours of each sample whose majority is its own label; all where none agrees."
     k_max = near_labels.shape[1]
     counts = F.one_hot(near_labels, n_classes).cumsum(1)[:, k_min-1:]
     agrees = counts.argmax(2) == labels[:, None]
@@ -178,7 +190,10 @@ class WeightedNeighbours(ClosedForm):
     def build(self): return dict(wann=Neighbours(self.vit.dim, self.n_classes))
     def solve(self, train, val, config):
         k,m = self.options,self.modules['wann']
-        if len(train) <= k['k_min']: raise CufitError(f'The training set has {len(train)} images; nearest neighbours with k_min={k["k_min"]} need more than that. Give more images or a smaller k_min.')
+        if len(train) <= k['k_min']:
+            raise CufitError(f'The training set has {len(train)} images; nearest neighbours with '
+                             f'k_min={k["k_min"]} need more than that. '
+                             'Give more images or a smaller k_min.')
         m.features = F.normalize(self.features(train, config.precision), dim=1).to(self.vit.device)
         m.labels = torch.from_numpy(np.array(train.labels)).to(self.vit.device)
         near = m.nearest(m.features, min(k['k_max'], len(train)-1)+1)[:, 1:]

@@ -6,8 +6,7 @@
 __all__ = ['module_scores', 'draw_figures', 'watch_sets', 'train_run', 'evaluate_run']
 
 # %% ../../nbs/api/run.experiment.ipynb #06a79611
-import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,10 @@ from ..metrics import jsonable, label_precision, label_recall, scores
 from ..data.sampling import stratified
 from ..data.imageset import SPLITS, Splits
 from ..data.noise import NoiseRecord
-from ..frozen.backbone import load_backbone
+from ..frozen.backbone import embedded_name, load_backbone
 from ..methods.contract import METHODS, load_method
-from .settings import RunConfig, add_noise, load_splits, noise_line, split_settings
+from .settings import (RunConfig, add_noise, load_splits, noise_line, split_settings,
+                                written_settings)
 from .cost import estimate, peak_megabytes
 
 # %% ../../nbs/api/run.experiment.ipynb #33666c38
@@ -33,12 +33,13 @@ def module_scores(logits:dict, # name -> [N, K] on test
                   record, # noise of its training set
                   known:bool=True, # the clean labels are known
                  )->dict: # name -> scores
-    "For each module: scores on test, and label precision and recall of what it was trained on in the chosen epoch."
+    "By module: test scores, label precision and recall of what it trained on in the chosen epoch."
     chosen,clean,found = history.trained[history.best_epoch],~record.flipped,{}
     for m, (name, z) in enumerate(logits.items()):
         found[name] = scores(z.softmax(1).numpy(), labels)
-        found[name] |= dict(label_precision=jsonable(label_precision(chosen[m], clean)) if known else None,
-                            label_recall=jsonable(label_recall(chosen[m], clean)) if known else None)
+        found[name] |= dict(
+            label_precision=jsonable(label_precision(chosen[m], clean)) if known else None,
+            label_recall=jsonable(label_recall(chosen[m], clean)) if known else None)
     return found
 
 # %% ../../nbs/api/run.experiment.ipynb #8f04e56e
@@ -49,11 +50,15 @@ def draw_figures(folder, # run folder
                  record:NoiseRecord, # of train
                  watched, # from `watch_sets`
                 ):
-    "Write the pictures of a run into its `figures/`; where no noise was added nothing is known of the truth, and those that need it are left out."
+    """Write the pictures of a run into its `figures/`; where no noise was added nothing is known
+    of the truth, and those that need it are left out."""
     figures = dict(confusion=report.confusion_figure(test.labels, predicted, test.classes),
                    samples=report.sample_figure(train, record))
-    if record.rate: figures['noise'] = plot.matrix([record.nominal, record.realised], record.classes, title=['nominal', 'realised'])
-    if record.rate and len(history.modules) > 1: figures['selection'] = report.selection_figure(report.selection_table(history, record))
+    if record.rate:
+        figures['noise'] = plot.matrix([record.nominal, record.realised], record.classes,
+                                       title=['nominal', 'realised'])
+    if record.rate and len(history.modules) > 1:
+        figures['selection'] = report.selection_figure(report.selection_table(history, record))
     if watched:
         rows = watched['rows']
         table = report.curve_table(history, rows, watched['sets']['test'].labels)
@@ -70,8 +75,10 @@ def watch_sets(n:int, # images of each at most
               ): # dict of the sets, and the noise record of the watched training rows; or None
     "`n` rows of train and test, by class, for curves; nothing where n is 0."
     if not n: return None
-    a,b = (stratified(s.labels, min(n, len(s)), numpy_rng(record.seed, 'watch')) for s in (train, test))
-    part = NoiseRecord(record.clean[a], record.given[a], record.kind, record.rate, record.seed, record.classes, record.nominal)
+    a,b = (stratified(s.labels, min(n, len(s)), numpy_rng(record.seed, 'watch'))
+           for s in (train, test))
+    part = NoiseRecord(record.clean[a], record.given[a], record.kind, record.rate, record.seed,
+                       record.classes, record.nominal)
     return dict(sets=dict(train=train.subset(a), test=test.subset(b)), rows=part)
 
 # %% ../../nbs/api/run.experiment.ipynb #1b9ddcc8
@@ -84,51 +91,76 @@ def train_run(out, # run folder; a dry run needs none
               **settings, # of `RunConfig` and `TrainConfig`
              )->dict: # what was written to metrics.json; nothing after a dry run
     "One run from settings to a folder with model, record, scores and report."
-    if out is None and not dry_run: raise CufitError('A run writes its model, record and report into a folder, and none was named. Give one: --out runs/mine.')
+    if out is None and not dry_run:
+        raise CufitError('A run writes its model, record and report into a folder, and none was '
+                         'named. Give one: --out runs/mine.')
     config,training = split_settings(settings)
     if out is not None: out = Path(out); _refuse_other(out, resume, config, training)
-    vit = vit or load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, training.seed, config.device)
+    name = config.backbone
+    if resume and config.weights is None:   # its weights may have another name by now
+        name = embedded_name(name, read_json(out/'config.json').get('backbone_sha256'))
+    vit = vit or load_backbone(name, config.weights, config.img_size, config.weights_sha256,
+                               training.seed, config.device)
     splits = splits or load_splits(config, vit.img_size, training.seed)
     train,val,record = add_noise(splits, config)
-    method = METHODS[config.method](vit, train.classes, training.seed, **({'views': config.views} if config.views else {}))
+    method = METHODS[config.method](vit, train.classes, training.seed,
+                                    **({'views': config.views} if config.views else {}))
     method.cache = config.cache
     if vit.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(vit.device)
     cost,main = estimate(method, train, val, training),team().main
     if main: say(str(cost)); say(noise_line(record))
     if dry_run: return {}
     if main:
-        write_json(out/'config.json', asdict(config) | asdict(training) | dict(backbone_sha256=vit.sha256))
+        write_json(out/'config.json',
+                   asdict(config) | asdict(training) | dict(backbone_sha256=vit.sha256))
         record.save(out/'noise')
     watched = watch_sets(config.curves, train, splits.test, record)
-    history = method.fit(train, val, training, out, watch=watched and watched['sets'], resume=resume)
-    seconds = history.prepare_seconds + sum(row['seconds'] for row in history.rows)   # of all epochs, whatever a resumed run did before
+    most = None if config.clean_val or not config.noise else 1-record.rate
+    history = method.fit(train, val, training, out, watch=watched and watched['sets'],
+                         resume=resume, most=most)
+    # of all epochs, whatever a resumed run did before
+    seconds = history.prepare_seconds + sum(row['seconds'] for row in history.rows)
     logits = method.evaluate(splits.test, precision=training.precision)
-    facts = dict(cost=str(cost), seconds=round(seconds, 1), seconds_expected=round(60*cost.minutes, 1), peak_megabytes=round(peak_megabytes(vit.device)), processes=team().size, n_train=len(train))
+    facts = dict(cost=str(cost), seconds=round(seconds, 1),
+                 seconds_expected=round(60*cost.minutes, 1),
+                 peak_megabytes=round(peak_megabytes(vit.device)), processes=team().size,
+                 n_train=len(train))
     metrics = _metrics(method, logits, history, splits.test, record, config, training, facts)
     if main:
         write_json(out/'metrics.json', metrics)
-        draw_figures(out, logits[method.predictor].argmax(1).numpy(), history, train, splits.test, record, watched)
+        draw_figures(out, logits[method.predictor].argmax(1).numpy(), history, train, splits.test,
+                     record, watched)
         report.write_report(out)
-        say(f'{method.name}: took {seconds/60:.1f} minutes, about {cost.minutes:.1f} were expected; the process held {facts["peak_megabytes"]:,} MB at most')
+        say(f'{method.name}: took {seconds/60:.1f} minutes, about {cost.minutes:.1f} were '
+            f'expected; the process held {facts["peak_megabytes"]:,} MB at most')
     team().wait()   # the folder is complete for all
     return metrics
 
 # %% ../../nbs/api/run.experiment.ipynb #57b2739e
 def _refuse_other(out, resume, config, training):
-    if (out/'model.safetensors').exists() and not resume: raise CufitError(f'{out} already holds a finished run. Give another folder, or remove it.')
+    if (out/'model.safetensors').exists() and not resume:
+        raise CufitError(f'{out} already holds a finished run. Give another folder, or remove it.')
     team().wait()   # all have looked before the first one writes
-    if resume and not (out/'resume.safetensors').is_file(): raise CufitError(f'{out} holds nothing to resume. Leave --resume out to begin.')
+    if resume and not (out/'resume.safetensors').is_file():
+        raise CufitError(f'{out} holds nothing to resume. Leave --resume out to begin.')
     if not resume: return
-    then = read_json(out/'config.json')
-    now = json.loads(json.dumps(asdict(config) | asdict(training)))
-    if differ := {k: (then.get(k), v) for k, v in now.items() if k not in ('device', 'cache', 'checkpoint_seconds') and then.get(k) != v}:
-        raise CufitError(f'{out} was begun with other settings (then, now): {differ}. Use the same, or another folder.')
+    then,now = ({k: v for part in settings for k, v in asdict(part).items()}
+                for settings in (written_settings(out), (config, training)))
+    if differ := {k: (then[k], v) for k, v in now.items()
+                  if k not in ('device', 'cache', 'checkpoint_seconds') and then[k] != v}:
+        raise CufitError(f'{out} was begun with other settings (then, now): {differ}. '
+                         'Use the same, or another folder.')
 
 def _metrics(method, logits, history, test, record, config, training, facts):
     modules = module_scores(logits, test.labels, history, record, known=config.noise > 0)
-    facts = facts | dict(method=config.method, backbone=config.backbone, seed=training.seed, noise_seed=config.noise_seed, noise=config.noise, realised_noise=record.realised_rate,
-                         epochs=training.epochs, best_epoch=history.best_epoch, n_test=len(test), n_trainable=method.n_trainable, classes=list(test.classes))
-    if training.keep_last and hasattr(method, 'tail'): facts['accuracy_last_epochs'] = float(np.mean(method.last_epochs_accuracy(test, training.precision)))
+    facts = facts | dict(method=config.method, backbone=config.backbone, seed=training.seed,
+                         noise_seed=config.noise_seed, noise=config.noise,
+                         realised_noise=record.realised_rate,
+                         epochs=training.epochs, best_epoch=history.best_epoch, n_test=len(test),
+                         n_trainable=method.n_trainable, classes=list(test.classes))
+    if training.keep_last and hasattr(method, 'tail'):
+        facts['accuracy_last_epochs'] = float(
+            np.mean(method.last_epochs_accuracy(test, training.precision)))
     return modules[method.predictor] | facts | (dict(modules=modules) if len(modules) > 1 else {})
 
 # %% ../../nbs/api/run.experiment.ipynb #a934e525
@@ -140,16 +172,20 @@ def evaluate_run(run, # run folder
                 )->dict: # what was written to evaluate_<split>.json
     "Score a finished run on one split, labels as they are in the source."
     run = Path(run)
-    if not (run/'config.json').is_file(): raise CufitError(f'{run} is not a run folder: it has no config.json. Give the folder that train printed.')
-    written = read_json(run/'config.json')
-    kept = {k: v for k, v in written.items() if k in {f.name for f in fields(RunConfig)}}
-    if data not in (None, written['data']): kept |= dict(image=None, label=None, split=None, group=None, limit=None, store=None)   # they speak of the run's data
+    config,training = written_settings(run)
+    if data not in (None, config.data):   # the columns, limit and store speak of the run's data
+        config = replace(config, image=None, label=None, split=None, group=None, limit=None,
+                         store=None)
     columns['split'] = columns.pop('split_column', None)
-    config = RunConfig(**kept | {k: v for k, v in dict(data=data, **columns).items() if v is not None})
+    config = replace(config, **{k: v for k, v in dict(data=data, **columns).items()
+                                if v is not None})
     choose(split, SPLITS, 'split')
     method = load_method(run, device=device)
-    test = getattr(load_splits(config, method.vit.img_size, written['seed']), split)
-    if tuple(test.classes) != method.classes: raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} has {tuple(test.classes)}. Score data with the same classes.')
-    found = scores(method.predict_proba(test, written['precision']), test.labels) | dict(data=config.data, split=split, n=len(test), run=str(run))
+    test = getattr(load_splits(config, method.vit.img_size, training.seed), split)
+    if tuple(test.classes) != method.classes:
+        raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} '
+                         f'has {tuple(test.classes)}. Score data with the same classes.')
+    found = (scores(method.predict_proba(test, training.precision), test.labels)
+             | dict(data=config.data, split=split, n=len(test), run=str(run)))
     if team().main: write_json(run/f'evaluate_{split}.json', found)
     return found

@@ -44,9 +44,11 @@ def demo_run(out='runs/demo', # folder to write
     "The methods side by side at pocket scale, with one report over all."
     folder,settings = free_folder(out),DEMO_RUN | dict(seed=seed, noise_seed=seed) | settings
     config,training = split_settings(settings)
-    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, seed, config.device)
+    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256,
+                        seed, config.device)
     splits = load_splits(config, vit.img_size, seed)
-    runs = {m: train_run(folder/m, say=say, splits=splits, vit=vit, method=m, **settings | (dict(views=8) if m == 'linear' else {})) for m in methods}
+    runs = {m: train_run(folder/m, say=say, splits=splits, vit=vit, method=m,
+                         **settings | (dict(views=8) if m == 'linear' else {})) for m in methods}
     if team().main: report.write_comparison(folder, {m: folder/m for m in runs})
     return folder,runs
 
@@ -54,12 +56,14 @@ def demo_run(out='runs/demo', # folder to write
 DINO = 'vit_small_patch14_dinov2.lvd142m'
 SCALES = dict(quick=POCKET_RUN | dict(epochs=6),
               pocket=POCKET_RUN,
-              desk=dict(data='bloodmnist', backbone=DINO, img_size=224, noise=0.4, limit=1600, epochs=12),
-              full=dict(data='bloodmnist', backbone=DINO, img_size=224, noise=0.4, epochs=100, precision='bfloat16'))
+              desk=dict(data='bloodmnist', backbone=DINO, img_size=224, noise=0.4, limit=1600,
+                        epochs=12),
+              full=dict(data='bloodmnist', backbone=DINO, img_size=224, noise=0.4, epochs=100,
+                        precision='bfloat16'))
 
 def pick_scale(name:str='auto', # 'auto', or one of `SCALES`
               )->str: # one of `SCALES`
-    "The scale that the environment names, or the largest that this machine has data and processor for."
+    "The scale the environment names, or the largest this machine has data and processor for."
     name = os.environ.get('CUFIT_SCALE', name)
     if name != 'auto': return choose(name, SCALES, 'scale')
     if not (data_home()/medmnist_file('bloodmnist', 224)[0]).is_file(): return 'pocket'
@@ -68,7 +72,7 @@ def pick_scale(name:str='auto', # 'auto', or one of `SCALES`
 # %% ../../nbs/api/run.lesson.ipynb #1f898b99
 @dataclass(repr=False)
 class Lesson:
-    "What a lesson works on: a backbone, noisy training and validation sets, a clean test set, and the truth apart."
+    "What a lesson works on: backbone, noisy training and validation sets, clean test set, truth."
     scale:str # one of `SCALES`
     config:RunConfig # of the run
     training:TrainConfig # of the learner
@@ -81,20 +85,24 @@ class Lesson:
 
     def method(self, name, **options):
         "A fresh method of that name on the shared backbone."
-        return METHODS[choose(name, METHODS, 'method')](self.vit, self.train.classes, self.training.seed, **options)
+        return METHODS[choose(name, METHODS, 'method')](self.vit, self.train.classes,
+                                                        self.training.seed, **options)
     @property
     def watched(self):
-        "Training and test images for curves, at most 200 of each, by class; and the noise record of the former."
+        "Training and test images for curves, up to 200 each, by class; the former's noise record."
         return watch_sets(200, self.train, self.test, self.record)
     def curves(self, history):
         "The table of accuracies by epoch of a run that watched `watched['sets']`."
-        return report.curve_table(history, self.watched['rows'], self.watched['sets']['test'].labels)
+        return report.curve_table(history, self.watched['rows'],
+                                  self.watched['sets']['test'].labels)
     def __repr__(self): return self._repr_markdown_().replace('**', '')
     def _repr_markdown_(self):
         d = self.vit
-        return (f'**Scale {self.scale}**: {len(self.train)} training, {len(self.val)} validation and {len(self.test)} test images from {self.config.data}; '
-                f'{100*self.record.realised_rate:.1f} % of the training labels are wrong. Backbone {d.name}: {d.depth} blocks, width {d.dim}, {d.gflop():.2f} GFLOP per image. '
-                f'Training CUFIT takes about {self.minutes:.0f} minutes on {d.device}.')
+        return (f'**Scale {self.scale}**: {len(self.train)} training, {len(self.val)} validation '
+                f'and {len(self.test)} test images from {self.config.data}; '
+                f'{100*self.record.realised_rate:.1f} % of the training labels are wrong. '
+                f'Backbone {d.name}: {d.depth} blocks, width {d.dim}, {d.gflop():.2f} GFLOP '
+                f'per image. Training CUFIT takes about {self.minutes:.0f} minutes on {d.device}.')
 
 def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
                  seed:int=0, # of data, noise and training
@@ -103,7 +111,8 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
     "Data, noise and backbone of a lesson at the scale that fits this machine."
     scale = pick_scale(scale)
     config,training = split_settings(SCALES[scale] | dict(seed=seed, noise_seed=seed) | settings)
-    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, seed, config.device)
+    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256,
+                        seed, config.device)
     splits = load_splits(config, vit.img_size, seed)
     train,val,record = add_noise(splits, config)
     minutes = estimate(METHODS['cufit'](vit, train.classes), train, val, training).minutes

@@ -22,8 +22,14 @@ from .lesson import DINO
 
 # %% ../../nbs/lessons/6_gpu.ipynb #62bec479
 PUBLISHED = pd.DataFrame(
-    [('ham10000', m, r, a) for m, row in dict(linear=(75.6, 75.3, 71.0, 61.9), rein=(78.6, 72.1, 54.9, 37.8), cufit=(82.6, 81.5, 79.1, 70.1)).items() for r, a in zip((.1, .2, .4, .6), row)] +
-    [('bloodmnist', m, r, a) for m, row in dict(linear=(97.2, 96.7, 95.8, 90.3), rein=(95.9, 89.0, 69.3, 45.6), cufit=(99.0, 98.8, 98.3, 98.2)).items() for r, a in zip((.1, .2, .4, .6), row)],
+    [('ham10000', m, r, a)
+     for m, row in dict(linear=(75.6, 75.3, 71.0, 61.9), rein=(78.6, 72.1, 54.9, 37.8),
+                        cufit=(82.6, 81.5, 79.1, 70.1)).items()
+     for r, a in zip((.1, .2, .4, .6), row)] +
+    [('bloodmnist', m, r, a)
+     for m, row in dict(linear=(97.2, 96.7, 95.8, 90.3), rein=(95.9, 89.0, 69.3, 45.6),
+                        cufit=(99.0, 98.8, 98.3, 98.2)).items()
+     for r, a in zip((.1, .2, .4, .6), row)],
     columns=['data', 'method', 'noise', 'accuracy'])
 
 # %% ../../nbs/lessons/6_gpu.ipynb #56ebaeb7
@@ -31,7 +37,7 @@ PROTOCOL = dict(backbone=DINO, img_size=224, epochs=100, keep_last=10)
 RATES = (0.1, 0.2, 0.4, 0.6)
 
 def native_precision(device='auto')->str: # 'float32', 'bfloat16' or 'float16'
-    "The half precision that a GPU has tensor cores for: bfloat16, or float16 on older ones such as the T4 of Colab's free tier; float32 elsewhere."
+    "Half precision of tensor cores: bfloat16, float16 on older GPUs (Colab's T4), else float32."
     device = pick_device(device)
     if device.type != 'cuda' or torch.cuda.get_device_capability(device) < (7, 0): return 'float32'
     return 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
@@ -44,17 +50,23 @@ def jobs(sources:dict, # name -> what `load` reads
         )->dict: # name -> settings of one run
     "The runs of a table, by name."
     every = [(d, r, m, s) for d in sources for r in rates for s in seeds for m in methods]
-    return {f'{d}-{r}-{m}-{s}': PROTOCOL | dict(data=str(sources[d]), noise=r, method=m, seed=s) | (dict(views=8) if m == 'linear' else {}) | settings for d, r, m, s in every}
+    return {f'{d}-{r}-{m}-{s}': PROTOCOL | dict(data=str(sources[d]), noise=r, method=m, seed=s)
+                                | (dict(views=8) if m == 'linear' else {}) | settings
+            for d, r, m, s in every}
 
 # %% ../../nbs/lessons/6_gpu.ipynb #a24569eb
 @cache
 def _setting(key):
     "Backbone and splits, once for all runs that share them."
     config,training = split_settings(dict(key))
-    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256, training.seed, config.device)
+    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256,
+                        training.seed, config.device)
     return vit,load_splits(config, vit.img_size, training.seed)
 
-def _shared(settings): return _setting(tuple(sorted((k, v) for k, v in settings.items() if k in ('data', 'backbone', 'weights', 'img_size', 'limit', 'store', 'seed', 'device'))))
+def _shared(settings):
+    seen = ('data', 'image', 'label', 'split', 'group', 'store', 'limit', 'resize', 'backbone',
+            'weights', 'weights_sha256', 'img_size', 'seed', 'device')   # what `_setting` reads
+    return _setting(tuple(sorted((k, v) for k, v in settings.items() if k in seen)))
 
 def minutes_by_epochs(settings:dict, # of one run
                      ): # minutes that epochs do not change, and minutes per epoch
@@ -62,8 +74,10 @@ def minutes_by_epochs(settings:dict, # of one run
     vit,splits = _shared(settings)
     config,training = split_settings(settings)
     train,val,_ = add_noise(splits, config)
-    method = METHODS[config.method](vit, train.classes, **({'views': config.views} if config.views else {}))
-    one,many = (estimate(method, train, val, split_settings(settings | dict(epochs=e))[1]).minutes for e in (1, 101))
+    method = METHODS[config.method](vit, train.classes,
+                                    **({'views': config.views} if config.views else {}))
+    one,many = (estimate(method, train, val, split_settings(settings | dict(epochs=e))[1]).minutes
+                for e in (1, 101))
     each = max((many-one)/100, 0)
     return max(one-each, 0),each
 
@@ -78,25 +92,34 @@ def fit_epochs(runs:dict, # from `jobs`
         if key not in kinds: kinds[key] = minutes_by_epochs(s)
     fixed,each = (sum(kinds[s['data'], s['method']][i] for s in runs.values()) for i in (0, 1))
     epochs = int((minutes-fixed)/each) if minutes > fixed else 0
-    if epochs < 1: raise CufitError(f'{len(runs)} runs of one epoch take about {fixed+each:.2g} minutes on this machine; there are {minutes:.2g}. Choose fewer rates or methods, a smaller limit, or a larger machine.')
+    if epochs < 1:
+        raise CufitError(f'{len(runs)} runs of one epoch take about {fixed+each:.2g} minutes on '
+                         f'this machine; there are {minutes:.2g}. Choose fewer rates or methods, '
+                         'a smaller limit, or a larger machine.')
     return min(epochs, most)
 
 # %% ../../nbs/lessons/6_gpu.ipynb #c4511798
-SCORES = ('accuracy', 'balanced_accuracy', 'accuracy_last_epochs', 'label_precision', 'label_recall', 'seconds')
+SCORES = ('accuracy', 'balanced_accuracy', 'accuracy_last_epochs', 'label_precision',
+          'label_recall', 'seconds')
 
 def run_jobs(runs:dict, # from `jobs`
              out, # folder for all of them
-             epochs:int=None, # for every run, of which no more than the last tenth is averaged; as its settings say unless given
+             epochs:int=None, # of each run, at most the last tenth averaged; None: as settings say
              say=print, # is called with a line per run
             )->pd.DataFrame: # one row per run
     "Train what is not trained yet; the table of all."
     rows = []
     for name,settings in runs.items():
-        folder,settings = Path(out)/name,settings | (dict(epochs=epochs, keep_last=min(settings.get('keep_last', 0), max(1, epochs//10))) if epochs else {})
+        folder,settings = Path(out)/name,settings | (
+            dict(epochs=epochs, keep_last=min(settings.get('keep_last', 0), max(1, epochs//10)))
+            if epochs else {})
         if not (folder/'metrics.json').is_file():
             vit,splits = _shared(settings)
-            train_run(folder, resume=(folder/'resume.safetensors').is_file(), say=lambda line: None, vit=vit, splits=splits, **settings)
+            train_run(folder, resume=(folder/'resume.safetensors').is_file(),
+                      say=lambda line: None, vit=vit, splits=splits, **settings)
         found = read_json(folder/'metrics.json')
         say(f'{name}: {100*found["accuracy"]:.1f} % in {found["seconds"]:.0f} s')
-        rows.append(dict(data=name.split('-')[0], method=settings['method'], noise=settings['noise'], seed=settings['seed'], epochs=found['epochs']) | {k: found.get(k) for k in SCORES})
+        rows.append(dict(data=name.split('-')[0], method=settings['method'],
+                         noise=settings['noise'], seed=settings['seed'], epochs=found['epochs'])
+                    | {k: found.get(k) for k in SCORES})
     return pd.DataFrame(rows)

@@ -28,19 +28,25 @@ def selection_table(history:History, # of a run
                    )->pd.DataFrame: # one row per epoch and module
     "Label precision and recall of what each module was trained on, per epoch."
     clean = ~noise.flipped
-    return pd.DataFrame([dict(epoch=e, module=n, share=float(rows.mean()), label_precision=label_precision(rows, clean), label_recall=label_recall(rows, clean))
-                         for e, epoch in enumerate(history.trained) for n, rows in zip(history.modules, epoch)])
+    return pd.DataFrame([dict(epoch=e, module=n, share=float(rows.mean()),
+                              label_precision=label_precision(rows, clean),
+                              label_recall=label_recall(rows, clean))
+                         for e, epoch in enumerate(history.trained)
+                         for n, rows in zip(history.modules, epoch)])
 
 # %% ../../nbs/api/run.report.ipynb #99c8e5a3
 def curve_table(history:History, # with watched sets 'train', 'test' or both
                 noise:NoiseRecord, # of the training labels
                 test_labels:np.ndarray=None, # int [n], clean labels of the watched test set
                )->pd.DataFrame: # one row per epoch
-    "Accuracy of the predicting module per epoch: training images against given and against clean labels, and test."
+    "Accuracy per epoch of the predicting module: on given and on clean training labels, and test."
     k,seen = len(noise.classes),history.predictions
     rows = [dict(epoch=e) for e in range(len(history.trained))]
-    for row, p in zip(rows, seen.get('train', [])): row |= dict(given=accuracy(p, noise.given), clean=accuracy(p, noise.clean))
-    for row, p in zip(rows, seen.get('test', [])): row |= dict(test=accuracy(p, test_labels), test_balanced=balanced_accuracy(p, test_labels, k))
+    for row, p in zip(rows, seen.get('train', [])):
+        row |= dict(given=accuracy(p, noise.given), clean=accuracy(p, noise.clean))
+    for row, p in zip(rows, seen.get('test', [])):
+        row |= dict(test=accuracy(p, test_labels),
+                    test_balanced=balanced_accuracy(p, test_labels, k))
     return pd.DataFrame(rows)
 
 # %% ../../nbs/api/run.report.ipynb #5a005e23
@@ -49,67 +55,85 @@ def curve_figure(table:pd.DataFrame, # from `curve_table`
                 ): # matplotlib Figure
     "Training accuracy against given and clean labels, and test accuracy, over the epochs."
     names = dict(given='given labels', clean='clean labels', test='test')
-    return plot.curves({v: table[k].to_numpy() for k, v in names.items() if k in table}, x=table.epoch.to_numpy()+1, xlabel='epoch', ylabel='accuracy', title=title)
+    return plot.curves({v: table[k].to_numpy() for k, v in names.items() if k in table},
+                       x=table.epoch.to_numpy()+1, xlabel='epoch', ylabel='accuracy', title=title)
 
 def selection_figure(table:pd.DataFrame, # from `selection_table`
                     ): # matplotlib Figure
     "Label precision and label recall of what each module was trained on, per epoch."
-    return plot.curve_panels({what.replace('_', ' '): table.assign(epoch=table.epoch+1).pivot(index='epoch', columns='module', values=what)[list(dict.fromkeys(table.module))] for what in ('label_precision', 'label_recall')}, ylabel='share')
+    return plot.curve_panels(
+        {what.replace('_', ' '): table.assign(epoch=table.epoch+1).pivot(
+            index='epoch', columns='module', values=what)[list(dict.fromkeys(table.module))]
+         for what in ('label_precision', 'label_recall')}, ylabel='share')
 
 # %% ../../nbs/api/run.report.ipynb #dfb7977c
 def label_titles(noise:NoiseRecord, # of the set
                  rows, # int [n], rows of it
                 )->list: # of texts
     "The given label of each row, and beneath it in brackets the true one where it differs."
-    return [noise.classes[noise.given[i]] + (f'\n({noise.classes[noise.clean[i]]})' if noise.flipped[i] else '') for i in rows]
+    return [noise.classes[noise.given[i]]
+            + (f'\n({noise.classes[noise.clean[i]]})' if noise.flipped[i] else '') for i in rows]
 
 def sample_figure(data:ImageSet, # training images with given labels
                   noise:NoiseRecord, # of the same rows
                   n:int=16, # pictures, half of them flipped
                  ): # matplotlib Figure
     "Some training images with given and true label; flipped ones are framed."
-    spread = lambda rows, k: rows[np.linspace(0, len(rows)-1, min(k, len(rows))).astype(int)]   # sets are often sorted by class
+    # sets are often sorted by class
+    spread = lambda rows, k: rows[np.linspace(0, len(rows)-1, min(k, len(rows))).astype(int)]
     wrong = spread(np.flatnonzero(noise.flipped), n//2)
     rows = np.concatenate([wrong, spread(np.flatnonzero(~noise.flipped), n-len(wrong))])
-    return figure.image_grid(data.images[rows], label_titles(noise, rows), marks=list(noise.flipped[rows]), columns=8)
+    return figure.image_grid(data.images[rows], label_titles(noise, rows),
+                             marks=list(noise.flipped[rows]), columns=8)
 
 def confusion_figure(labels:np.ndarray, # int [n], clean
                      predicted:np.ndarray, # int [n]
                      classes, # K names
                     ): # matplotlib Figure
     "Confusion matrix with counts."
-    return plot.matrix(confusion_matrix(labels, predicted, labels=range(len(classes))), classes, fmt='d', xlabel='predicted', ylabel='clean label', title='Test')
+    return plot.matrix(confusion_matrix(labels, predicted, labels=range(len(classes))), classes,
+                       fmt='d', xlabel='predicted', ylabel='clean label', title='Test')
 
 # %% ../../nbs/api/run.report.ipynb #27dbb2d8
-STYLE = '''<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:860px;margin:2rem auto;padding:0 1rem}
-img{max-width:100%;background:#fff;border-radius:4px}table{border-collapse:collapse;display:block;overflow-x:auto}td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #8886}
-th:first-child,td:first-child{text-align:left}h2{margin-top:2.2rem}details{margin:1rem 0}</style>'''
+STYLE = ('<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;'
+         'max-width:860px;margin:2rem auto;padding:0 1rem}\n'
+         'img{max-width:100%;background:#fff;border-radius:4px}'
+         'table{border-collapse:collapse;display:block;overflow-x:auto}'
+         'td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #8886}\n'
+         'th:first-child,td:first-child{text-align:left}h2{margin-top:2.2rem}'
+         'details{margin:1rem 0}</style>')
 
 def page(title:str, # of the page
          parts, # HTML texts, one after the other
         )->str:
     "A whole HTML page that loads nothing."
-    return f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{html.escape(title)}</title>{STYLE}</head><body><h1>{html.escape(title)}</h1>{"".join(parts)}</body></html>\n'
+    return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            f'<title>{html.escape(title)}</title>{STYLE}</head>'
+            f'<body><h1>{html.escape(title)}</h1>{"".join(parts)}</body></html>\n')
 
 def figure_html(png:bytes, # a PNG file
                 alt:str, # what it shows
                )->str:
     "A picture as part of a page."
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return (f'<img alt="{html.escape(alt)}" '
+            f'src="data:image/png;base64,{base64.b64encode(png).decode()}">')
 
 # %% ../../nbs/api/run.report.ipynb #59241663
 def metrics_table(runs:dict, # name -> the dictionary of its metrics.json
                  )->pd.DataFrame: # one row per method, in per cent
     "What one compares: accuracy, balanced accuracy, label precision and recall."
     keys = ('accuracy', 'balanced_accuracy', 'label_precision', 'label_recall')
-    table = pd.DataFrame({n: {k.replace('_', ' '): m[k] for k in keys} | {'seconds': m['seconds']} for n, m in runs.items()}).T.astype(float)
+    table = pd.DataFrame({n: {k.replace('_', ' '): m[k] for k in keys} | {'seconds': m['seconds']}
+                          for n, m in runs.items()}).T.astype(float)
     table.iloc[:, :4] *= 100
     return table.round(1).rename_axis('method')
 
 def _table_html(runs): return metrics_table(runs).rename_axis(None).to_html(na_rep='–', border=0)
 
 # %% ../../nbs/api/run.report.ipynb #42a1006f
-TITLES = dict(curves='Accuracy over the epochs', selection='What each module was trained on', confusion='Confusion on test', noise='Noise, asked for and realised',
+TITLES = dict(curves='Accuracy over the epochs', selection='What each module was trained on',
+              confusion='Confusion on test', noise='Noise, asked for and realised',
               samples='Training images with given (and true) label', recall='Recall per class')
 
 def write_report(folder, # of one run, with metrics.json, config.json and figures/
@@ -118,22 +142,33 @@ def write_report(folder, # of one run, with metrics.json, config.json and figure
     folder = Path(folder)
     metrics,config = read_json(folder/'metrics.json'),read_json(folder/'config.json')
     parts = [f'<p>{html.escape(metrics["cost"])}</p>', _table_html({metrics['method']: metrics})]
-    parts += [f'<h2>{TITLES[n]}</h2>{figure_html((folder/"figures"/f"{n}.png").read_bytes(), TITLES[n])}' for n in TITLES if (folder/'figures'/f'{n}.png').is_file()]
-    parts.append(f'<details><summary>Settings</summary>{pd.Series(config, name="value").astype(str).to_frame().to_html()}</details>')
-    with atomic(folder/'report.html') as part: part.write_text(page(f'{metrics["method"]} on {Path(config["data"]).name}', parts), encoding='utf-8')
+    parts += [f'<h2>{TITLES[n]}</h2>'
+              f'{figure_html((folder/"figures"/f"{n}.png").read_bytes(), TITLES[n])}'
+              for n in TITLES if (folder/'figures'/f'{n}.png').is_file()]
+    parts.append('<details><summary>Settings</summary>'
+                 f'{pd.Series(config, name="value").astype(str).to_frame().to_html()}</details>')
+    with atomic(folder/'report.html') as part:
+        part.write_text(page(f'{metrics["method"]} on {Path(config["data"]).name}', parts),
+                        encoding='utf-8')
     return folder/'report.html'
 
 def write_comparison(folder, # above the runs
                      runs:dict, # name -> run folder inside it
                     )->Path: # report.html in `folder`
-    "One page over several runs: the table first, then each run's pictures, and links to their pages."
+    "One page over several runs: the table, then each run's pictures, and links to their pages."
     folder = Path(folder)
     parts = [_table_html({n: read_json(Path(r)/'metrics.json') for n, r in runs.items()})]
     for n, r in runs.items():
-        shown = [p for p in ('curves', 'selection', 'confusion') if (Path(r)/'figures'/f'{p}.png').is_file()]
-        parts.append(f'<h2>{html.escape(n)}</h2><p><a href="{Path(r).relative_to(folder)}/report.html">Its page</a></p>')
-        parts += [figure_html((Path(r)/'figures'/f'{p}.png').read_bytes(), f'{n}: {TITLES[p]}') for p in shown]
+        shown = [p for p in ('curves', 'selection', 'confusion')
+                 if (Path(r)/'figures'/f'{p}.png').is_file()]
+        parts.append(f'<h2>{html.escape(n)}</h2>'
+                     f'<p><a href="{Path(r).relative_to(folder)}/report.html">Its page</a></p>')
+        parts += [figure_html((Path(r)/'figures'/f'{p}.png').read_bytes(), f'{n}: {TITLES[p]}')
+                  for p in shown]
     figures = Path(list(runs.values())[-1])/'figures'   # noise and samples are the same for all
-    parts += [f'<h2>{TITLES[p]}</h2>{figure_html((figures/f"{p}.png").read_bytes(), TITLES[p])}' for p in ('noise', 'samples') if (figures/f'{p}.png').is_file()]
-    with atomic(folder/'report.html') as part: part.write_text(page(', '.join(runs), parts), encoding='utf-8')
+    parts += [f'<h2>{TITLES[p]}</h2>'
+              f'{figure_html((figures/f"{p}.png").read_bytes(), TITLES[p])}'
+              for p in ('noise', 'samples') if (figures/f'{p}.png').is_file()]
+    with atomic(folder/'report.html') as part:
+        part.write_text(page(', '.join(runs), parts), encoding='utf-8')
     return folder/'report.html'

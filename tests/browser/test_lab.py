@@ -144,7 +144,11 @@ def move_everything(page, panel, name):
     return moved
 
 
-@pytest.mark.parametrize("name, place", [*((n, "lab/tree") for n in TRIED), *((n, "notebooks") for n in WITH_WIDGETS if n.startswith("api/"))])
+QUICK = {"lessons/2_noise", "api/explore.probe", "api/explore.curriculum", "api/explore.runs"}   # a lesson, and each widget once
+
+
+@pytest.mark.parametrize("name, place", [*(pytest.param(n, "lab/tree", marks=[] if n in QUICK else pytest.mark.slow) for n in TRIED),
+                                         *(pytest.param(n, "notebooks", marks=pytest.mark.slow) for n in WITH_WIDGETS if n.startswith("api/"))])
 def test_a_notebook_runs_and_its_widgets_answer(notebook, name, place):
     page, seen = notebook(name, place), name if place == "lab/tree" else f"{name}_notebook7"
     keep_whole(page, seen)
@@ -160,6 +164,7 @@ def test_a_notebook_runs_and_its_widgets_answer(notebook, name, place):
         keep(f"{seen}_widget{i+1}_after", panel)
 
 
+@pytest.mark.slow
 def test_errors_and_red_boxes_would_be_seen(notebook, lab_folder):
     sources = ("import sys\nprint('red', file=sys.stderr)", "1/0")
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources], metadata=dict(kernelspec=dict(name="python3", display_name="python3")))

@@ -2,19 +2,22 @@
 import functools
 import http.server
 import importlib
+import re
 import subprocess
 import sys
 import threading
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import pytest
-from house import ROOT, modules
+from house import PARTS, ROOT, modules, notebooks
 from lessons import LESSONS
 
 pytest.importorskip("myst_nb", reason="the site's packages are not installed: make docs installs them")
 SITE = ROOT/"_docs"
 WIDGETS = ("noise", "probe", "curriculum", "method")
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -44,27 +47,61 @@ def visit(browser, address, **options):
 def pages(): return sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
 
 
-def test_every_page_opens_and_every_link_leads_somewhere(site, chromium):
-    ids, links, seen = {}, [], 0
-    for name in pages():
-        page, wrong = visit(chromium, site+name)
-        assert not wrong, f"{name}: {wrong[:3]}"
-        ids[site+name] = set(page.eval_on_selector_all("[id]", "els => els.map(e => e.id)"))
-        links += [(name, h) for h in page.eval_on_selector_all("a[href]", "els => els.map(e => e.href)") if h.startswith(site)]
-        broken = page.eval_on_selector_all("img", "els => els.filter(e => e.complete && !e.naturalWidth).map(e => e.src.slice(0, 80))")
-        assert not broken, f"{name}: pictures that do not load: {broken}"
-        mute = page.eval_on_selector_all("img", "els => els.map(e => e.alt).filter(a => a.length < 5 || a.startsWith('_images'))")
-        assert not mute, f"{name}: pictures that do not say what they show: {mute}"
-        seen += 1
-        page.close()
-    assert seen > 30 and len(links) > 500
+class Page(HTMLParser):
+    "What a page offers and where it leads: its ids, links and pictures."
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links = set(), []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids |= {found[k] for k in ("id", "name") if found.get(k)}
+        if tag in ("a", "link") and found.get("href"): self.links.append(found["href"])
+        if tag in ("img", "script") and found.get("src"): self.links.append(found["src"])
+
+
+def test_every_link_leads_somewhere(site):
+    "Read from the files, without a browser: pages, anchors, pictures, scripts and downloads."
+    found = {name: Page(SITE/name) for name in pages()}
+    links = [(name, urljoin(name, href)) for name, page in found.items() for href in page.links if not re.match(r"\w+:", href)]
+    assert len(found) > 80 and len(links) > 5000
     lost = set()
     for name, href in links:
-        address, anchor = urldefrag(href)
-        address = urljoin(address, "index.html") if address.endswith("/") else address
-        if not (SITE/unquote(address[len(site):])).is_file(): lost.add((name, href))
-        elif anchor and address in ids and unquote(anchor) not in ids[address]: lost.add((name, href))
+        address, anchor = urldefrag(href.partition("?")[0] + ("#"+href.partition("#")[2])*("#" in href) if "?" in href else href)
+        address = unquote(address) or name
+        if not (SITE/address).is_file(): lost.add((name, href))
+        elif anchor and address in found and unquote(anchor) not in found[address].ids: lost.add((name, href))
     assert not lost, sorted(lost)[:10]
+
+
+def test_the_sidebar_has_the_parts_of_the_house(site):
+    home = (SITE/"index.html").read_text()
+    captions = re.findall(r'caption-text">([^<]+)<', home)
+    assert captions == [c for part, c in PARTS.items() if (ROOT/"nbs"/part).is_dir()] + ["Results"]
+    assert re.findall(r'href="lessons/(\d)_\w+.html">\s*\1\. ', home) == [n.split("/")[1][0] for n in LESSONS]
+    missing = [p.relative_to(ROOT/"nbs").as_posix() for p in notebooks() if not (SITE/p.relative_to(ROOT/"nbs").with_suffix(".html")).is_file()]
+    assert not missing, "the site lacks the pages of these notebooks"
+
+
+def opened(site, chromium, name):
+    "A page in the browser: nothing fails on it, nothing comes from elsewhere, and its pictures load and say what they show."
+    page, wrong = visit(chromium, site+name)
+    assert not wrong, f"{name}: {wrong[:3]}"
+    broken = page.eval_on_selector_all("img", "els => els.filter(e => e.complete && !e.naturalWidth).map(e => e.src.slice(0, 80))")
+    assert not broken, f"{name}: pictures that do not load: {broken}"
+    mute = page.eval_on_selector_all("img", "els => els.map(e => e.alt).filter(a => a.length < 5 || a.startsWith('_images'))")
+    assert not mute, f"{name}: pictures that do not say what they show: {mute}"
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["index.html", "lessons/5_curriculum.html", "api/data.sources.html", "reference/house.html"])
+def test_a_page_opens(site, chromium, name): opened(site, chromium, name)
+
+
+@SLOW
+def test_every_page_opens(site, chromium):
+    for name in pages(): opened(site, chromium, name)
 
 
 def test_search_finds_a_function(site, chromium):
@@ -92,7 +129,7 @@ def test_every_public_name_has_an_entry(site):
 def look(figure): return figure.locator("div:has(> img)").screenshot()
 
 
-@pytest.mark.parametrize("view", WIDGETS)
+@pytest.mark.parametrize("view", [pytest.param(w, marks=SLOW) if w != "noise" else w for w in WIDGETS])
 def test_frames_move(site, chromium, view):
     page, wrong = visit(chromium, site+"gallery.html")
     figure = page.locator(f"figure.frames[data-view={view}_view]")
@@ -108,6 +145,7 @@ def test_frames_move(site, chromium, view):
     assert look(figure) == seen[1] and figure.locator("button").inner_text().endswith("Play") and not wrong
 
 
+@SLOW
 def test_frames_without_motion_or_script(site, chromium):
     page = chromium.new_page(reduced_motion="reduce"); page.goto(site+"gallery.html")
     assert page.locator("figure.frames button:visible").count() == 0 and page.locator("figure.frames input:visible").count() == len(WIDGETS)
@@ -127,6 +165,7 @@ def test_frames_stand_where_a_lesson_has_its_widget(site, chromium):
 def test_some_lessons_were_found(): assert len(LESSONS) >= 5
 
 
+@SLOW
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_offers_colab_a_download_and_solutions(site, chromium, name):
     page, wrong = visit(chromium, site+f"{name}.html")
@@ -151,6 +190,7 @@ def test_the_build_leaves_nothing_beside_the_site(site):
 def brightness(rgb): return sum(int(v) for v in rgb[rgb.index("(")+1:-1].split(",")[:3])
 
 
+@SLOW
 def test_dark_mode_is_dark(site, chromium):
     page, _ = visit(chromium, site+"lessons/2_noise.html")
     def background(mode):
@@ -162,6 +202,7 @@ def test_dark_mode_is_dark(site, chromium):
     assert brightness(background("Light")) > 600 and brightness(background("Dark")) < 200
 
 
+@SLOW
 @pytest.mark.parametrize("name", ["gallery.html", "lessons/2_noise.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_and_a_frame_fills_its_box(site, chromium, name, scheme):
@@ -175,7 +216,8 @@ def test_words_stand_out_and_a_frame_fills_its_box(site, chromium, name, scheme)
         assert box.evaluate("b => Math.abs(b.firstChild.offsetWidth - b.offsetWidth) < 1 && getComputedStyle(b.firstChild).padding == '0px'")
 
 
-@pytest.mark.parametrize("name", ["index.html", "gallery.html", "lessons/2_noise.html", "lessons/5_curriculum.html", "howto/own_images.html", "reference/house.html", "reference/methods.loop.html", "results.html"])
+@pytest.mark.parametrize("name", ["index.html", "reference/methods.loop.html", *(pytest.param(n, marks=SLOW) for n in (
+    "gallery.html", "lessons/2_noise.html", "lessons/5_curriculum.html", "howto/own_images.html", "reference/house.html", "reference/data.html", "results.html"))])
 def test_a_phone_scrolls_in_one_direction(site, chromium, name):
     page, _ = visit(chromium, site+name, viewport=dict(width=390, height=800))
     assert page.evaluate("document.documentElement.scrollWidth") <= 392

@@ -1,0 +1,43 @@
+"""Run the checks of the project, one after the other, saying what is done and how long it takes.
+
+    python tools/run_tests.py           what a change has to pass: about ten minutes on two quiet cores   (make test)
+    python tools/run_tests.py --rest    what takes longer: every lesson in a browser, Colab's versions     (make test-rest)
+
+The first step that fails ends the run, since what follows would speak of other code."""
+import os
+import subprocess
+import sys
+import time
+
+from house import ROOT
+
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs"]
+STEPS = {
+    "in sync, clean, in place": [sys.executable, "tools/check.py"],
+    "the notebooks at scale quick": [sys.executable, "tools/test_notebooks.py"],
+    "the tests": [*PYTEST, "-n", "2", "--dist", "loadgroup", "tests", "--ignore", "tests/browser", "-m", "not slow"],
+    "the site, a lesson and the widgets in a browser": [*PYTEST, "tests/browser", "-m", "not slow"],
+}
+REST = {
+    "slow tests": [*PYTEST, "tests", "--ignore", "tests/browser", "-m", "slow"],
+    "every page and every lesson in a browser": [*PYTEST, "tests/browser", "-m", "slow"],
+}
+ONE_THREAD = dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")   # for workers beside each other: two with two threads each are three times as slow
+
+
+def told(seconds): return f"{seconds//60:.0f} min {seconds%60:02.0f} s"
+
+
+def main(steps):
+    started, took = time.monotonic(), {}
+    for n, (what, command) in enumerate(steps.items(), 1):
+        print(f"[{n}/{len(steps)}] {what}", flush=True)
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | dict(CUFIT_SCALE="quick") | (ONE_THREAD if "-n" in command else {}))
+        took[what] = time.monotonic()-began
+        print(f"[{n}/{len(steps)}] {what}: {'passed' if not done.returncode else 'FAILED'} in {told(took[what])}", flush=True)
+        if done.returncode: sys.exit(f"Failed after {told(time.monotonic()-started)}: {what}. To repeat this step alone: {' '.join(command).replace(str(ROOT)+'/', '')}")
+    print(f"All passed in {told(time.monotonic()-started)}: {'; '.join(f'{what} {told(s)}' for what, s in took.items())}.")
+
+
+if __name__ == "__main__": main(REST if "--rest" in sys.argv else STEPS)
