@@ -2,7 +2,8 @@
 #   make demo    linear probe, one adapter and CUFIT on drawn blood cells with 40 % wrong labels
 #   make lab     the lessons in JupyterLab
 #   make docs    the site, in _docs/; fails on any warning
-#   make test    exported code in sync, notebooks clean, notebook tests, pytest; the site and the lessons in Chromium, where there is one
+#   make test    in sync, clean, the notebooks, the tests; the site, a lesson and the widgets in Chromium, where there is one
+#   make test-all  that, and the rest: slow tests, every page and every lesson in a browser, Colab's versions (make test-rest: these alone)
 #   make colab   the lessons on the versions that Colab ships, 6 GB (COLAB_PYTHON=/path/to/python3.13)
 #   make results run the notebooks again and keep their outputs (NB="nbs/lessons/2_noise.ipynb" for some of them)
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -10,15 +11,18 @@ COLAB_PYTHON ?= python3.13
 BIN := .venv/bin
 NB ?=
 
-.PHONY: demo test colab lab docs results readme constraints
+.PHONY: demo test test-rest test-all colab lab docs results readme constraints
 
 demo: .venv/ready
 	$(BIN)/cufit demo --open
 
 test: .venv/ready-docs
-	$(BIN)/python tools/check.py
-	CUFIT_SCALE=quick timeout 2400 $(BIN)/nbdev_test --n_workers 2 --do_print
-	$(BIN)/python -m pytest -q -rs tests
+	$(BIN)/python tools/run_tests.py
+
+test-rest: .venv/ready-docs
+	$(BIN)/python tools/run_tests.py --rest
+
+test-all: test test-rest
 
 colab: .venv/ready-dev
 	@$(COLAB_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' || { echo "Colab has Python 3.13, and $(COLAB_PYTHON) is none. Name one: make COLAB_PYTHON=/path/to/python3.13 colab"; exit 1; }
@@ -42,17 +46,18 @@ readme: .venv/ready-dev
 constraints: .venv/ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs --no-annotate --no-header --upgrade --refresh-package cufit setup.py -o constraints.txt
 
+# Compiled once here, not at the first import of each process that may not write: half a minute for ten seconds of every start.
 .venv/ready: settings.ini setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable .
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 .venv/ready-docs: .venv/ready-dev
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable ".[dev,docs]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,docs]"
 	touch $@

@@ -8,7 +8,6 @@ __all__ = ['accuracy', 'per_class_recall', 'balanced_accuracy', 'auc', 'calibrat
 
 # %% ../nbs/api/metrics.ipynb #6c6960a9
 import numpy as np
-from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score
 
 from .core import CufitError
 
@@ -31,6 +30,7 @@ def per_class_recall(predicted:np.ndarray, # int [N]
                      n_classes:int, # K
                     )->np.ndarray: # [K] in [0, 1]; nan for a class without images
     "For each class, the share of its images that were found."
+    from sklearn.metrics import confusion_matrix
     _same_length(predicted=predicted, labels=labels)
     m = confusion_matrix(labels, predicted, labels=range(n_classes))
     with np.errstate(invalid='ignore'): return m.diagonal()/m.sum(1)
@@ -44,6 +44,7 @@ def auc(probabilities:np.ndarray, # [N, K], rows sum to 1
         labels:np.ndarray, # int [N]
        )->float: # in [0, 1]; nan where no class has both members and others
     "Area under the ROC curve, one class against the rest, mean over classes."
+    from sklearn.metrics import roc_auc_score
     _same_length(probabilities=probabilities, labels=labels)
     scored = [k for k in range(probabilities.shape[1]) if 0 < (labels == k).sum() < len(labels)]
     return (float(np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in scored]))
@@ -65,6 +66,7 @@ def quadratic_kappa(predicted:np.ndarray, # int grades [N]
                     labels:np.ndarray, # int grades [N]
                    )->float: # at most 1; 0 is chance
     "Cohen's kappa with quadratic weights."
+    from sklearn.metrics import cohen_kappa_score
     _same_length(predicted=predicted, labels=labels)
     if len(set(np.unique(predicted)) | set(np.unique(labels))) == 1: return 1.
     return float(cohen_kappa_score(labels, predicted, weights='quadratic'))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 from .. import figure, plot
 from ..core import atomic, read_json
@@ -91,6 +90,7 @@ def confusion_figure(labels:np.ndarray, # int [n], clean
                      classes, # K names
                     ): # matplotlib Figure
     "Confusion matrix with counts."
+    from sklearn.metrics import confusion_matrix   # a second that only this picture should cost
     return plot.matrix(confusion_matrix(labels, predicted, labels=range(len(classes))), classes,
                        fmt='d', xlabel='predicted', ylabel='clean label', title='Test')
 
