@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CUFIT_DATA", ROOT.parent/"shared"/"data"))
 WEIGHTS = Path(os.environ.get("CUFIT_WEIGHTS", ROOT.parent/"shared"/"weights"))/"deit_tiny_patch16_224_fp16.safetensors"
 CUFIT = Path(sys.executable).parent/"cufit"
-pytestmark = pytest.mark.xdist_group("cli")   # one worker, so that the run they share is made once
 
 
 def cufit(*args, code=0, cwd="."):
@@ -39,7 +38,7 @@ def process(*args, **kwargs):
     return done
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def run(tmp_path_factory):
     "A small run on the embedded cells, by a process of its own."
     out = tmp_path_factory.mktemp("runs")/"first"

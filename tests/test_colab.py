@@ -20,7 +20,7 @@ LIST = ROOT/"tests"/"colab.txt"
 VERSIONS = dict(line.split("==") for line in LIST.read_text().splitlines() if not line.startswith("#"))
 ELSEWHERE = {"torch", "torchvision", "tifffile"}   # the first two are too large, the third wants Python 3.12
 HELD = ["ipywidgets", "widgetsnbextension", "ipykernel", "ipython", "traitlets", "fastcore", "numpy", "pandas", "matplotlib", "scikit-learn", "timm"]
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("colab")]   # they fetch half a gigabyte
+pytestmark = pytest.mark.slow   # they fetch half a gigabyte
 WHOLE = "CUFIT_COLAB" in os.environ   # torch and torchvision, too
 
 

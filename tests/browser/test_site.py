@@ -84,6 +84,11 @@ def test_the_sidebar_has_the_parts_of_the_house(site):
     assert not missing, "the site lacks the pages of these notebooks"
 
 
+def test_folded_code_says_what_it_holds(site):
+    text = "".join((SITE/name).read_text() for name in pages())
+    assert "Show code cell" not in text and text.count("Show the code: ") > 30
+
+
 def opened(site, chromium, name):
     "A page in the browser: nothing fails on it, nothing comes from elsewhere, and its pictures load and say what they show."
     page, wrong = visit(chromium, site+name)
