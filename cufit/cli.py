@@ -73,6 +73,7 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
     metrics = train_run(out, resume, dry_run, say=lambda line: print(line, flush=True), **settings)
     if not metrics: return
     from cufit.core import team
+    team().leave()
     if not team().main: return
     print(metrics_table({method: metrics}).to_string(na_rep='-'))
     print(f'Run folder: {out} (open {out}/report.html)')
@@ -92,6 +93,7 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
     from cufit.core import team
     found = evaluate_run(run, data, split, device, image=image, label=label,
                          split_column=split_column, group=group)
+    team().leave()
     if team().main: print(json.dumps(found, indent=2))
 
 # %% ../nbs/api/cli.ipynb #8cd6676f

@@ -82,11 +82,13 @@ class Team:
         from accelerate import PartialState
         state = PartialState(cpu=not torch.cuda.is_available()
                              or os.environ.get('ACCELERATE_USE_CPU', '').lower() in ('1', 'true'))
-        self.rank,self.device,self.wait = state.process_index,state.device,state.wait_for_everyone
+        self.rank,self.device = state.process_index,state.device
+        self.wait,self.leave = state.wait_for_everyone,state.destroy_process_group
 
     @property
     def main(self): return self.rank == 0   # it alone writes files and talks
     def wait(self): "Until all processes are here."
+    def leave(self): "At the end: without it, whoever is last may fail because others have gone."
 
     def rows(self, n:int)->torch.Tensor: # int64
         "This process's share of the row numbers 0 to n-1."

@@ -145,7 +145,7 @@ def test_two_processes_are_one_run(tmp_path):
     try: train_run(tmp_path/"one", data="cells", limit=70, epochs=2, lr=3e-3, batch_size=16, curves=16, device="cpu", noise=.4, say=lambda line: None)
     finally: torch.set_num_threads(threads)
     done = subprocess.run([sys.executable, *launch, script, *options, "--out", str(tmp_path/"two")], cwd=root, env=env, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[:3000]+done.stderr[-3000:]
     one, two = (json.loads((tmp_path/o/"metrics.json").read_text()) for o in ("one", "two"))
     assert (one["processes"], two["processes"]) == (1, 2)
     assert done.stdout.count("Run folder") == 1, "only one of the processes may talk"
