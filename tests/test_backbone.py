@@ -1,7 +1,9 @@
 "timm's own models, by name: cut into parts they give what timm gives, and both ends of CUFIT hang on them."
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from cufit.core import CufitError
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.adapters import Branch
 
@@ -45,3 +47,35 @@ def test_position_table_is_resampled():
     small, large = (load_backbone("deit_tiny_patch16_224", weights="random", img_size=s) for s in (64, 96))
     assert (small.tokens, large.tokens) == (17, 37)
     assert small.sha256 != large.sha256
+
+
+FILES = {"vit_tiny_patch16_224": 64, "deit_tiny_patch16_224": 64, "vit_small_patch14_dinov2": 56, "eva02_tiny_patch14_224": 56, "vit_base_patch16_clip_quickgelu_224": 64}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if "base" in n else n for n in FILES])
+def test_a_file_fits_whole_or_not_at_all(name, tmp_path):
+    "With names as other programs leave them every tensor comes from the file; with one lost nothing is loaded. (timm itself left a random model.)"
+    given = load_backbone(name, weights="random", img_size=FILES[name], seed=5).model.state_dict()
+    for before in ("", "model.", "module.backbone."):
+        save_file({before+k: v for k, v in given.items()} | {before+"head.weight": torch.zeros(3, 4)}, tmp_path/"w.safetensors")
+        found = load_backbone(name, weights=str(tmp_path/"w.safetensors"), img_size=FILES[name])
+        assert all(torch.equal(v, given[k]) for k, v in found.model.state_dict().items()), before
+    lost = {k: v for k, v in given.items() if k != "blocks.1.mlp.fc1.weight"} if name != "eva02_tiny_patch14_224" else {k: v for k, v in given.items() if k != "blocks.1.norm1.weight"}
+    save_file({"model."+k: v for k, v in lost.items()}, tmp_path/"w.safetensors")
+    with pytest.raises(CufitError, match=r"1 of \d+ tensors missing"): load_backbone(name, weights=str(tmp_path/"w.safetensors"), img_size=FILES[name])
+
+
+def test_files_of_other_models_are_counted(tmp_path):
+    save_file(load_backbone("vit_small_patch16_224", weights="random", img_size=64).model.state_dict(), tmp_path/"w.safetensors")
+    for name, words in (("vit_tiny_patch16_224", "of another shape"), ("pocket_vit", "unexpected")):
+        with pytest.raises(CufitError, match=words) as e: load_backbone(name, weights=str(tmp_path/"w.safetensors"))
+        assert "w.safetensors" in str(e.value) and name in str(e.value)
+    (tmp_path/"cut.safetensors").write_bytes((tmp_path/"w.safetensors").read_bytes()[:1000])
+    with pytest.raises(CufitError, match="whole file"): load_backbone(weights=str(tmp_path/"cut.safetensors"))
+
+
+@pytest.mark.parametrize("name, words", [("resnet18", "plain ViT or EVA"), ("vit_tiny_patch16_224.augreg_in22", "Did you mean 'vit_tiny_patch16_224.augreg_in21k"), ("swin_tiny_patch4_window7_224", "ViT or EVA"), ("vit_smal", "no model")])
+def test_the_cause_is_named_without_asking_the_hub(name, words, monkeypatch):
+    import timm.models._hub
+    monkeypatch.setattr(timm.models._hub, "hf_hub_download", lambda *args, **kwargs: pytest.fail("the hub was asked"))
+    with pytest.raises(CufitError, match=words): load_backbone(name)

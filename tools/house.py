@@ -2,7 +2,9 @@
 
 A room is a module and its notebook. It imports only rooms that stand before it here. The test of that order, the site,
 its sidebar, the README's checks and every script that walks the notebooks read this file, and nothing else."""
+import hashlib
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +27,7 @@ HOUSE = (
     Wing("data", "images sampling imageset noise listing sources download catalog store", "what a training set is and where it comes from",
          "a reader, a download, a rule about patients or splits, a kind of label noise"),
     Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures"),
-    Wing("frozen", "backbone features pretrain", "the frozen model", "a backbone, a cache of what it says"),
+    Wing("frozen", "weights backbone features pretrain", "the frozen model", "a backbone, a cache of what it says"),
     Wing("methods", "record loop contract probe adapters curriculum", "how to train", "an adapter, a method that learns from labels"),
     Wing("run", "settings cost report experiment lesson protocol", "from settings to a folder with everything in it", "a setting, a page of the report, a table of runs"),
     Wing("audit", "", "what is wrong with the data", "a check of images and labels, a list of labels to look at again"),
@@ -67,6 +69,18 @@ def module_files(root=ROOT):
     "Room -> its file in the package, whether or not a notebook stands behind it."
     files = sorted(p for p in (root/"cufit").rglob("*.py") if p.name not in ("__init__.py", "_modidx.py") and "__pycache__" not in p.parts)
     return {".".join(p.relative_to(root/"cufit").with_suffix("").parts): p for p in files}
+
+
+def recorded(root=ROOT):
+    """The folder for runs that notebooks share (`Lesson.recorded`), which belongs to the very code that is there now.
+
+    Folders of other versions are removed."""
+    code = hashlib.sha256(b"".join(p.read_bytes() for p in sorted((root/"cufit").rglob("*")) if p.is_file() and "__pycache__" not in p.parts)).hexdigest()[:16]
+    home = root/".cache"/"recorded"
+    for other in home.glob("*") if home.is_dir() else ():
+        if other.name != code: shutil.rmtree(other, ignore_errors=True)
+    (home/code).mkdir(parents=True, exist_ok=True)
+    return home/code
 
 
 def faults(root=ROOT):

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tokenize
 from itertools import accumulate
-from pathlib import Path
 
 from address import colab, is_ours, settings
 from house import HOUSE, PARTS, ROOT, exports, modules, notebooks

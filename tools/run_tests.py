@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from house import ROOT
+from house import ROOT, recorded
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs"]
 LONGEST = [f"tests/test_{name}.py" for name in ("cli", "switches", "contracts", "check")]   # first, so that no worker begins one when the other has ended
@@ -34,7 +34,7 @@ def main(steps):
     for n, (what, command) in enumerate(steps.items(), 1):
         print(f"[{n}/{len(steps)}] {what}", flush=True)
         began = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | dict(CUFIT_SCALE="quick") | (ONE_THREAD if "-n" in command else {}))
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | dict(CUFIT_SCALE="quick", CUFIT_RECORDED=str(recorded())) | (ONE_THREAD if "-n" in command else {}))
         took[what] = time.monotonic()-began
         print(f"[{n}/{len(steps)}] {what}: {'passed' if not done.returncode else 'FAILED'} in {told(took[what])}", flush=True)
         if done.returncode: sys.exit(f"Failed after {told(time.monotonic()-started)}: {what}. To repeat this step alone: {' '.join(command).replace(str(ROOT)+'/', '')}")

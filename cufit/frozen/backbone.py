@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TAPS', 'POCKET', 'POCKET_MEAN', 'POCKET_STD', 'EMBEDDED', 'FrozenBlock', 'FrozenViT', 'weights_sha256', 'Embedded',
-           'embedded_name', 'pocket_vit', 'check_sha256', 'load_backbone']
+           'embedded_name', 'pocket_vit', 'load_backbone']
 
 # %% ../../nbs/api/frozen.backbone.ipynb #4a319a17
 from contextlib import contextmanager
@@ -22,7 +22,8 @@ from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 
-from ..core import CufitError, array_sha256, choose, file_sha256, global_seed, pick_device
+from ..core import CufitError, array_sha256, choose, global_seed, pick_device
+from .weights import check_sha256, load_weights
 
 # %% ../../nbs/api/frozen.backbone.ipynb #4892bf7e
 class FrozenBlock:
@@ -309,42 +310,43 @@ def pocket_vit(seed:int=0)->VisionTransformer:
     with global_seed(seed, 'pocket_vit'): return VisionTransformer(**POCKET)
 
 # %% ../../nbs/api/frozen.backbone.ipynb #24859a8f
-def check_sha256(path, # a file
-                 sha256:str, # what its SHA-256 should be, in hexadecimal
-                ):
-    "Raise if the file's SHA-256 differs."
-    found = file_sha256(path)
-    if found != sha256:
-        raise CufitError(f'{path} has SHA-256 {found}, expected {sha256}. The file is damaged or '
-                         'another version: fetch it again, or correct the hash.')
-
 def _asset(name): return files('cufit')/'assets'/name
 
 def _pocket(name, weights, seed):
     if weights == 'random': return pocket_vit(seed)
     path = _asset(EMBEDDED[name].file) if weights is None else weights
     if weights is None: check_sha256(path, EMBEDDED[name].sha256)
-    model = pocket_vit()
-    timm.models.load_checkpoint(model, str(path))
-    return model
+    return load_weights(pocket_vit(), path, name)
 
 # %% ../../nbs/api/frozen.backbone.ipynb #af81dd08
-def _timm(name, weights, img_size, seed):
-    if name not in timm.list_models() and not timm.is_model(name) and not name.startswith('hf'):
-        near = timm.list_models(f'*{name.split("_")[0]}*')[:5]
+def _known(name):
+    "Raise if timm has no such model, or no weights of that tag for it."
+    base,_,tag = name.partition('.')
+    if name.startswith(('hf-hub:', 'hf_hub:', 'local-dir:')): return
+    if not timm.is_model(base):
+        near = timm.list_models(f'*{base.split("_")[0]}*')[:5] or ['vit_small_patch14_dinov2']
         raise CufitError(f'timm {timm.__version__} has no model {name!r}. Some that it has: '
-                         f'{", ".join(near) or "vit_small_patch14_dinov2"}; '
-                         'see timm.list_models().')
-    overlay = dict(file=str(weights)) if weights not in (None, 'random') else None
+                         f'{", ".join(near)}; see timm.list_models().')
+    tags = [n for n in timm.list_models(f'{base}*', pretrained=True) if n.split('.')[0] == base]
+    if tag: choose(name, tags, f'weights of {base}')
+
+def _built(name, img_size, seed):
     try:
         with global_seed(seed, name):
-            return timm.create_model(name, pretrained=weights != 'random', num_classes=0,
-                                     img_size=img_size, pretrained_cfg_overlay=overlay)
+            model = timm.create_model(name, pretrained=False, num_classes=0, img_size=img_size)
     except Exception as e:
-        if overlay:
-            raise CufitError(f'{weights} does not hold weights for {name}: {str(e)[:300]} Give a '
-                             'safetensors file of this architecture, or name the backbone it '
-                             'belongs to.') from e
+        raise CufitError(f'{name} cannot be built for {img_size} px images as a plain ViT or EVA '
+                         f'tower: {str(e)[:200]}. cufit needs the tokens of one; choose a vit_*, '
+                         'deit_* or eva* model of timm, or another img_size.') from e
+    return FrozenViT(model, name).model   # which refuses other towers
+
+def _timm(name, weights, img_size, seed):
+    _known(name)
+    model = _built(name, img_size, seed)
+    if weights == 'random': return model
+    if weights is not None: return load_weights(model, weights, name)
+    try: return timm.create_model(name, pretrained=True, num_classes=0, img_size=img_size)
+    except Exception as e:
         raise CufitError(f'The weights of {name} could not be fetched from the hub: '
                          f'{type(e).__name__}: {str(e)[:300]} Without network, pass a local '
                          'safetensors file (weights=...), use the embedded backbone pocket_vit, '

@@ -6,19 +6,21 @@
 __all__ = ['POCKET_RUN', 'DEMO_RUN', 'DINO', 'SCALES', 'free_folder', 'demo_run', 'pick_scale', 'Lesson', 'lesson_setup']
 
 # %% ../../nbs/api/run.lesson.ipynb #dc73a2de
-import os
-from dataclasses import dataclass
+import json, os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from fastcore.basics import patch
 
 from . import report
-from ..core import choose, team
+from ..core import array_sha256, choose, team
 from ..data.download import data_home
 from ..data.catalog import medmnist_file
 from ..frozen.backbone import load_backbone
 from ..methods.record import TrainConfig
-from ..methods.contract import METHODS
+from ..methods.contract import METHODS, Method
 from .settings import RunConfig, add_noise, load_splits, split_settings
 from .cost import estimate
 from .experiment import train_run, watch_sets
@@ -117,3 +119,18 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
     train,val,record = add_noise(splits, config)
     minutes = estimate(METHODS['cufit'](vit, train.classes), train, val, training).minutes
     return Lesson(scale, config, training, vit, train, val, splits.test, record, max(minutes, 1))
+
+# %% ../../nbs/api/run.lesson.ipynb #38824736
+@patch
+def recorded(self:Lesson,
+             name:str, # of a method
+             **options, # of the method
+            )->Method: # trained, with its `history`; the sets of `watched` were watched
+    "A trained method; from the folder that `CUFIT_RECORDED` names, if it was trained before."
+    method,home = self.method(name, **options),os.environ.get('CUFIT_RECORDED')
+    key = array_sha256(np.array([json.dumps([name, options, asdict(self.config),
+                                             asdict(self.training)])]))
+    folder = Path(home)/key[:16] if home else None
+    done = folder is not None and (folder/'last.safetensors').is_file()
+    method.fit(self.train, self.val, self.training, folder, self.watched['sets'], resume=done)
+    return method
