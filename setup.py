@@ -27,6 +27,7 @@ setup(
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "cufit.sources": cfg["sources"].split(),
+        "cufit.methods": cfg["methods"].split(),
         "nbdev": ["cufit=cufit._modidx:d"],
     },
     classifiers=[

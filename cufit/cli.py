@@ -71,12 +71,15 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
     from cufit.run.experiment import train_run
     from cufit.run.report import metrics_table
     metrics = train_run(out, resume, dry_run, say=lambda line: print(line, flush=True), **settings)
-    if not metrics: return
     from cufit.core import team
     team().leave()
-    if not team().main: return
+    if not metrics or not team().main: return
     print(metrics_table({method: metrics}).to_string(na_rep='-'))
     print(f'Run folder: {out} (open {out}/report.html)')
+
+# %% ../nbs/api/cli.ipynb #24d232cb
+def _aside(line): # what is said beside the result, which is for programs
+    print(f'cufit: {line}', file=sys.stderr)
 
 # %% ../nbs/api/cli.ipynb #ff1026c1
 @app.command(epilog='Example: cufit evaluate runs/first --data cells --split test')
@@ -87,11 +90,12 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
              label:Annotated[Text, option('column of labels')]=None,
              split_column:Annotated[Text, option('column of the split')]=None,
              group:Annotated[Text, option('column of patient or lesion')]=None,
+             weights:Annotated[Text, option("the backbone's file, if it has moved")]=None,
              device:Annotated[str, option('auto, cpu, cuda or mps')]='auto'):
     "Score a finished run; prints JSON and writes it to evaluate_<split>.json in the run folder."
     from cufit.run.experiment import evaluate_run
     from cufit.core import team
-    found = evaluate_run(run, data, split, device, image=image, label=label,
+    found = evaluate_run(run, data, split, device, weights, _aside, image=image, label=label,
                          split_column=split_column, group=group)
     team().leave()
     if team().main: print(json.dumps(found, indent=2))

@@ -9,7 +9,7 @@ import pytest
 import cufit.frozen.backbone as backbone
 import cufit.methods.record as record
 from cufit import Cufit, load, load_backbone, load_method
-from cufit.core import CufitError, load_tensors, read_json, save_tensors, write_json
+from cufit.core import CufitError, file_sha256, load_tensors, read_json, save_tensors, write_json
 from cufit.data.store import check_store, open_store
 from cufit.explore.runs import recorded_runs
 from cufit.run.experiment import evaluate_run, train_run
@@ -75,7 +75,7 @@ def test_embedded_weights_stay_loadable_when_others_follow(old, monkeypatch, tmp
     from cufit.frozen.pretrain import save_weights
     file = save_weights(backbone.pocket_vit(seed=7), tmp_path/"second.safetensors")
     monkeypatch.setattr(backbone, "_asset", lambda name, real=backbone._asset: file if name == "second.safetensors" else real(name))
-    second = backbone.Embedded("second.safetensors", backbone.file_sha256(file), backbone.weights_sha256(load_backbone(weights=str(file)).model))
+    second = backbone.Embedded("second.safetensors", file_sha256(file), backbone.weights_sha256(load_backbone(weights=str(file)).model))
     monkeypatch.setattr(backbone, "EMBEDDED", dict(pocket_vit=second, pocket_vit_1=first))
     assert load_backbone().sha256 == second.model != first.model == load_backbone("pocket_vit_1").sha256
     assert load_method(old/"linear").vit.sha256 == first.model

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from house import HOUSE, ROOT, exports, modules, notebooks
+from house import HOUSE, ROOT, faults, modules, notebooks
 
 ROOMS = {wing.rooms.split()[-1] if not wing.name else f"{wing.name}.{wing.rooms.split()[-1]}": None for wing in HOUSE if wing.rooms}   # the last of each wing
 
@@ -19,8 +19,9 @@ def plant(root, room):
     install = next(c for c in notebook["cells"] if c["id"] == "install")
     install["source"] = [line.replace("git clone", "git clone --old") for line in install["source"]]
     notebook["cells"][-1]["metadata"]["trusted"] = True
-    next(c for c in notebook["cells"] if "".join(c["source"]).startswith("#| export\n"))["source"].append(f"\n# {'x'*120}")
-    path.write_text(json.dumps(notebook))
+    plain = next(c for c in notebook["cells"] if c["cell_type"] == "code" and c["id"] != "install" and not "".join(c["source"]).startswith("#|"))
+    plain["source"] = plain["source"] + [f"\n# {'x'*120}"]   # what is exported stays as it is
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True)+"\n")   # as nbdev writes it, so that nothing but the damage differs
     return module.relative_to(root).as_posix(), path.relative_to(root).as_posix()
 
 
@@ -28,7 +29,7 @@ def plant(root, room):
 def said(tmp_path_factory):
     "What the check says of the damaged copy, and what was damaged."
     root = tmp_path_factory.mktemp("copy")/"project"
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", ".cache", "_docs", "_site_src", "runs", "__pycache__", "screenshots", "*.egg-info"))
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".venv", ".cache", ".hypothesis", ".pytest_cache", "_docs", "_site_src", "runs", "__pycache__", "screenshots", "*.egg-info"))
     planted = {room: plant(root, room) for room in ROOMS}
     (root/"cufit"/"methods"/"stray.py").write_text("x = 1\n")
     done = subprocess.run([sys.executable, root/"tools"/"check.py"], capture_output=True, text=True)
@@ -45,12 +46,27 @@ def test_damage_in_every_wing_is_named(said, room):
 
 
 def test_a_module_without_a_notebook_is_named_and_the_rest_is_mended(said):
-    lines, _, again = said
+    lines, planted, again = said
     assert any("cufit/methods/stray.py has no notebook" in line for line in lines)
-    left = [line for line in again.stdout.splitlines() if "columns" not in line and "stray.py" not in line]
-    assert again.returncode == 1 and not left, left
+    assert again.returncode == 1 and not again.stderr
+    wide = [f"{notebook} has a line of" for _, notebook in planted.values()]
+    assert sorted(line.split(" columns")[0].rsplit(" ", 1)[0] for line in again.stdout.splitlines() if "columns" in line) == sorted(wide)
+    assert [line for line in again.stdout.splitlines() if "columns" not in line] == [line for line in lines if "stray.py" in line]
 
 
-def test_every_room_has_one_notebook_and_lessons_come_in_order():
+def test_notebooks_come_in_the_readers_order():
     found = [p.relative_to(ROOT/"nbs").as_posix() for p in notebooks()]
-    assert found[0] == "index.ipynb" and found[1].startswith("lessons/1_") and len({exports(p) for p in notebooks()}-{None}) == len(modules())
+    lessons = [f for f in found if f.startswith("lessons/")]
+    assert found[0] == "index.ipynb" and found[1:1+len(lessons)] == lessons and [int(f.split("/")[1].split("_")[0]) for f in lessons] == list(range(1, len(lessons)+1))
+
+
+def test_what_else_is_wrong_with_a_house_is_named(tmp_path):
+    "Two notebooks for one room, one in no part of the house, one under another name, a room too long, rooms that nothing makes."
+    def notebook(place, room):
+        path = tmp_path/"nbs"/place; path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(dict(cells=[dict(cell_type="code", source=[f"#| default_exp {room}"])])))
+    for place, room in (("api/core.ipynb", "core"), ("lessons/1_core.ipynb", "core"), ("drafts/plot.ipynb", "plot"), ("api/scores.ipynb", "metrics")): notebook(place, room)
+    (tmp_path/"cufit").mkdir()
+    for room, lines in (("core", 500), ("plot", 3), ("metrics", 3)): (tmp_path/"cufit"/f"{room}.py").write_text("x = 1\n"*lines)
+    said = "\n".join(faults(tmp_path))
+    for words in ("core is exported by nbs/lessons/1_core.ipynb and nbs/api/core.ipynb", "nbs/drafts/plot.ipynb stands in none of", "nbs/api/scores.ipynb exports metrics", "cufit/core.py has 500 lines", "names the room figure"): assert words in said, (words, said)

@@ -1,6 +1,6 @@
 """Colab: nothing it ships has to move for this package, and what has widgets runs on the versions that it ships.
 
-`make test` resolves beside the versions of `tests/colab.txt`, and runs the notebooks with widgets on all of them but
+`make test-rest` resolves beside the versions of `tests/colab.txt`, and runs the notebooks with widgets on all of them but
 torch and torchvision, which weigh gigabytes, on this machine's Python. `make colab` runs all lessons on Python 3.13
 with every one of them: it names that Python in CUFIT_COLAB."""
 import json

@@ -1,4 +1,4 @@
-"Bad input, odd images, real archives and properties of `cufit.data` and `cufit.sources` that have no place in a notebook."
+"Bad input, odd images, real archives and properties of `cufit.data` that have no place in a notebook."
 import functools, hashlib, http.server, io, os, random, struct, threading, zipfile, zlib
 from pathlib import Path
 

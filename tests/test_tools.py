@@ -3,7 +3,7 @@ import json
 import runpy
 
 import pytest
-from house import ROOT, module_files, notebooks
+from house import ROOT, notebooks
 from lessons import LESSONS, solutions
 
 NOTEBOOKS = notebooks()

@@ -1,7 +1,7 @@
 """The house: its wings and rooms in their one order, and the notebooks that they are made from.
 
 A room is a module and its notebook. It imports only rooms that stand before it here. The test of that order, the site,
-its sidebar, the README's checks and every script that walks the notebooks read this file, and nothing else."""
+its sidebar and every script that walks the notebooks read this file, and nothing else."""
 import hashlib
 import re
 import shutil
@@ -23,17 +23,17 @@ class Wing:
 
 
 HOUSE = (
-    Wing("", "core figure plot metrics", "seeds, devices, errors, files; arrays in, figure out; scores", "what every wing needs"),
+    Wing("", "core figure plot metrics", "seeds, devices, errors, files; colours and grids of images; drawings of numbers; scores", "what several wings need"),
     Wing("data", "images sampling imageset noise listing sources download catalog store", "what a training set is and where it comes from",
-         "a reader, a download, a rule about patients or splits, a kind of label noise"),
-    Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures"),
-    Wing("frozen", "weights backbone features pretrain", "the frozen model", "a backbone, a cache of what it says"),
-    Wing("methods", "record loop contract probe adapters curriculum", "how to train", "an adapter, a method that learns from labels"),
-    Wing("run", "settings cost report experiment lesson protocol", "from settings to a folder with everything in it", "a setting, a page of the report, a table of runs"),
+         "a rule about patients: `sampling` if it draws splits, `imageset` if it checks them; a public data set to download: `catalog`; a format of files: `sources`; a kind of label noise: `noise`"),
+    Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures: a room of its own"),
+    Wing("frozen", "weights backbone features pretrain", "the frozen model", "a kind of backbone: `backbone`; what is kept of its passes: `features`"),
+    Wing("methods", "record loop contract probe adapters curriculum", "how to train", "an adapter: `adapters`; another method: a room of its own; a setting of training: `record` and `loop`"),
+    Wing("run", "settings cost report experiment lesson protocol", "from settings to a folder with everything in it", "a setting of a run: `settings`, and its option in `cli`; a picture of the report: `report`"),
     Wing("audit", "", "what is wrong with the data", "a check of images and labels, a list of labels to look at again"),
-    Wing("neighbours", "", "methods for medical images beside label noise", "a neighbouring method, one room each"),
-    Wing("explore", "pictures panel noise probe curriculum runs", "what moves: pictures of the lessons, widgets", "a figure of a lesson, a widget"),
-    Wing("", "cli", "the command", "an option of the command line"),
+    Wing("neighbours", "", "methods for medical images beside label noise", "a neighbouring method: a room of its own"),
+    Wing("explore", "pictures panel noise probe curriculum runs", "figures of the lessons, and widgets", "a figure of a lesson: `pictures`; a widget: a room of its own, made with `panel`"),
+    Wing("", "cli", "the command `cufit`", "a command or an option"),
 )
 
 
@@ -85,7 +85,13 @@ def recorded(root=ROOT):
 
 def faults(root=ROOT):
     "What is wrong with the house: rooms without a notebook, a module or a place, and those that have grown too long."
-    made, files = modules(root), module_files(root)
+    made, files, all_made = modules(root), module_files(root), {}
+    for path in notebooks(root):
+        inside = path.relative_to(root)
+        if exports(path): all_made.setdefault(exports(path), []).append(inside.as_posix())
+        if inside.parts[1] not in PARTS and inside.as_posix() != "nbs/index.ipynb": yield f"{inside} stands in none of nbs/{', nbs/'.join(PARTS)}"
+    for name, paths in all_made.items():
+        if len(paths) > 1: yield f"{name} is exported by {' and '.join(paths)}: a room has one notebook"
     for name in files.keys()-made.keys(): yield f"cufit/{name.replace('.', '/')}.py has no notebook: remove it, or write nbs/api/{name}.ipynb"
     for name in made.keys()-files.keys(): yield f"{made[name].relative_to(root)} exports {name}, but there is no such module: run nbdev_export"
     for name in made.keys()-set(rooms()): yield f"{made[name].relative_to(root)} exports {name}, which has no place in tools/house.py"

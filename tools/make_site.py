@@ -180,17 +180,17 @@ def wing_page(wing, made):
     return "\n".join([f"# cufit.{wing.name}", "", f"{wing.about[0].upper()}{wing.about[1:]}. Here goes: {wing.goes}.", "", "| room | what it is |", "| --- | --- |", *rows, "", *tree(found)])
 
 
-def house_page():
+def house_page(made):
     "The wings in their order, with what each knows and what would be put there."
     rows = []
     for wing in HOUSE:
         found = [f"{wing.name}.{room}".lstrip(".") for room in wing.rooms.split()]
-        links = ", ".join(f"[{name.split('.')[-1]}]({name}.md)" for name in found) or "none yet"
+        links = ", ".join(f"[{name.split('.')[-1]}]({name}.md)" + (f" (lesson {made[name].name[0]})" if made[name].parent.name == "lessons" else "") for name in found) or "none yet"
         rows.append(f"| {f'`{wing.name}`' if wing.name else '(no wing)'} | {wing.about} | {links} | {wing.goes} |")
     return "\n".join(["# Where things stand", "", "A room is a module of the package and the notebook that it is exported from. Rooms stand in wings, and a room imports only rooms that stand before it in this table: read it from the top, and nothing is used before it is explained. "
-                      "A lesson may be the source of a room; all other rooms have their notebook in `nbs/api`, under the name of the module.", "",
+                      "A lesson is the source of the room that it explains, as the table says; all other rooms have their notebook in `nbs/api`, under the name of the module.", "",
                       "| wing | what it knows | rooms | what goes there |", "| --- | --- | --- | --- |", *rows, "",
-                      "A new lesson goes into `nbs/lessons`, behind its number; instructions for one task into `nbs/howto`; a new room also into the list in `tools/house.py`, which the tests, this table and the sidebar read.", ""])
+                      "A new lesson goes into `nbs/lessons`, with the next number in its name, and need not export anything; instructions for one task into `nbs/howto`, a neighbouring method into `nbs/neighbours`. A new room is entered in `tools/house.py`, which the tests, this table and the sidebar read.", ""])
 
 
 def title(notebook):
@@ -356,7 +356,7 @@ def write_pages():
     for m, notebook in found.items(): (SOURCE/"reference"/f"{m.name}.md").write_text(api_page(m, notebook, where, blob))
     for wing in HOUSE:
         if wing.name and wing.rooms: (SOURCE/"reference"/f"{wing.name}.md").write_text(wing_page(wing, made))
-    (SOURCE/"reference"/"house.md").write_text(house_page())
+    (SOURCE/"reference"/"house.md").write_text(house_page(made))
     results = (ROOT/"benchmarks"/"README.md").read_text().replace("../nbs/", "")
     (SOURCE/"results.md").write_text(link_names(results, where))
     (SOURCE/"gallery.md").write_text(gallery(stills, where))

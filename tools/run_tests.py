@@ -11,7 +11,7 @@ import time
 
 from house import ROOT, recorded
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "--timeout", "1800"]
 LONGEST = [f"tests/test_{name}.py" for name in ("cli", "switches", "contracts", "check")]   # first, so that no worker begins one when the other has ended
 STEPS = {
     "in sync, clean, in place": [sys.executable, "tools/check.py"],

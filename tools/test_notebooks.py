@@ -14,12 +14,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", CUFIT_SCALE=os.environ.get("CUFIT_SCALE", "quick"))   # before anything loads torch
-
 from house import ROOT, notebooks
 
 TIMES = ROOT/".cache"/"notebooks.json"
 EACH = 10          # seconds of processor time that a notebook may take at scale quick
+LONGEST = 2400     # seconds by the clock, after which something hangs
 TOGETHER = 400     # and all of them; 200 by the clock on two cores
 LONGER = {         # those that teach by training have more, and the whole still has to fit
     "lessons/3_probe": 50, "lessons/4_adapters": 40, "lessons/5_curriculum": 90, "lessons/6_gpu": 45, "howto/own_images": 20,
@@ -41,12 +40,13 @@ def run(path):
 
 
 def main(paths):
+    os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", CUFIT_SCALE=os.environ.get("CUFIT_SCALE", "quick"))   # for the workers, before they load torch
     started, times, failed = time.monotonic(), {}, []
     then = json.loads(TIMES.read_text()) if TIMES.is_file() else LONGER
     import test_notebooks   # by this name: a notebook that runs takes the place of `__main__`
     with ProcessPoolExecutor(2) as pool:
         jobs = {pool.submit(test_notebooks.run, p): p for p in sorted(paths, key=lambda p: -then.get(name(p), 0))}
-        for n, job in enumerate(as_completed(jobs), 1):
+        for n, job in enumerate(as_completed(jobs, timeout=LONGEST), 1):
             path, (passed, seconds) = jobs[job], job.result()
             times[name(path)] = seconds
             if not passed: failed.append(name(path))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import CufitError, atomic, choose
 from .imageset import SPLITS, Splits
-from .listing import assemble, limit_rows, make_listing, plan_rows, read_listing
+from .listing import assemble, choose_rows, make_listing, read_listing
 from .sources import (Source, all_sources, channels_first, file_bytes, file_finder,
                                 from_csv, list_table, read_table, register, resized, visible)
 from .download import (HARVARD, check_md5, copy_url, data_home, dataverse_files,
@@ -28,7 +28,7 @@ def ham10000(folder, # as distributed: HAM10000_metadata.csv and two parts, or o
              size:int, # pixels a side
              limit:int=None, # training images at most
              seed:int=0, # of split and limit
-             into=None, # as in `read_listing`
+             into=None, assigned=None, # as in `read_listing`
             )->Splits:
     "HAM10000: seven diagnoses, split here so that a lesion's images stay together."
     folder = Path(folder)
@@ -42,7 +42,7 @@ def ham10000(folder, # as distributed: HAM10000_metadata.csv and two parts, or o
     listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(),
                          list(map(str, [folder, *tops, *inside])), 'image_id', 'dx',
                          group='lesion_id')
-    return read_listing(listing, file_bytes, size, limit, seed, into)
+    return read_listing(listing, file_bytes, size, limit, seed, into, assigned)
 
 # %% ../../nbs/api/data.catalog.ipynb #bec5f1e4
 APTOS_CLASSES = ('no DR', 'mild', 'moderate', 'severe', 'proliferative DR')
@@ -51,14 +51,15 @@ def aptos2019(folder, # as distributed: train.csv and train_images
               size:int, # pixels a side
               limit:int=None, # training images at most
               seed:int=0, # of split and limit
-              into=None, # as in `read_listing`
+              into=None, assigned=None, # as in `read_listing`
              )->Splits:
     "APTOS-2019: five grades of diabetic retinopathy; train.csv is split here, 70/10/20 by grade."
     csv = Path(folder)/'train.csv'
     if not csv.is_file():
         raise CufitError(f'{folder} holds no train.csv. Put it beside the folder train_images.')
     return from_csv(csv, size, csv.parent/'train_images', 'id_code', 'diagnosis',
-                    classes=APTOS_CLASSES, limit=limit, seed=seed, into=into)
+                    classes=APTOS_CLASSES, limit=limit, seed=seed, into=into,
+                    assigned=assigned)
 
 # %% ../../nbs/api/data.catalog.ipynb #864c629c
 def _ham_known(): return dict(ham10000=dict(
@@ -192,6 +193,7 @@ def read_npz(path, # a file in MedMNIST's layout, wherever it comes from
              classes=None, # names in order; those of MedMNIST if the file has its name
              limit:int=None, # training images at most
              seed:int=0, # of the limit
+             assigned=None, # as in `read_listing`
             )->Splits:
     "Splits from an npz file as it is; `from_medmnist` checks a downloaded one first."
     known = known_medmnist(path)
@@ -201,7 +203,7 @@ def read_npz(path, # a file in MedMNIST's layout, wherever it comes from
     ids = [f'{s}/{i}' for s in SPLITS for i in range(len(arrays[f'{s}_labels']))]
     listing = make_listing(ids, labels, ids, str(path), classes,
                            split=[i.split('/')[0] for i in ids])
-    rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
+    rows = choose_rows(listing, limit, seed, assigned)
     return assemble(listing, rows, npz_images(arrays, rows, size, path))
 
 # %% ../../nbs/api/data.catalog.ipynb #6c7c6821
@@ -211,10 +213,11 @@ def from_medmnist(name, # such as 'bloodmnist', or the path of an npz file
                   classes=None, # names in order; those of MedMNIST if not given
                   limit:int=None, # training images at most
                   seed:int=0, # of the limit
+                  assigned=None, # as in `read_listing`
                  )->Splits:
     "MedMNIST by name, from the smallest official file that is large enough; or an npz on disk."
     if str(name).endswith('.npz'):
-        return read_npz(check_official(Path(name)), size, classes, limit, seed)
+        return read_npz(check_official(Path(name)), size, classes, limit, seed, assigned)
     info, size = medmnist_info(name), size or 28
     if 'multi-label' in info['task']:
         raise CufitError(f'{name} has several findings an image (multi-label). '
@@ -223,7 +226,7 @@ def from_medmnist(name, # such as 'bloodmnist', or the path of an npz file
         raise CufitError(f'{name} holds volumes, not images. '
                          'Choose a data set without 3d in its name.')
     file = download(name, next((s for s in (28, 64, 128) if s >= size), 224), folder)
-    return read_npz(file, size, classes, limit, seed)
+    return read_npz(file, size, classes, limit, seed, assigned)
 
 # %% ../../nbs/api/data.catalog.ipynb #9c2aa6fa
 def _flat():

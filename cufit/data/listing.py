@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SPLIT_NAMES', 'FRACTIONS', 'Listing', 'class_names', 'encode_labels', 'encode_splits', 'check_rows', 'make_listing',
-           'plan_rows', 'check_plan', 'limit_rows', 'assemble', 'read_listing']
+           'Assigned', 'plan_rows', 'check_plan', 'limit_rows', 'choose_rows', 'assemble', 'read_listing']
 
 # %% ../../nbs/api/data.listing.ipynb #a79bd282
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
@@ -106,14 +106,39 @@ def make_listing(ids, # [N] names, each once
     if 'split' in columns: columns['split'] = encode_splits(columns['split'], where, origin)
     return Listing(pd.DataFrame(dict(**columns, where=where)), classes, origin)
 
+# %% ../../nbs/api/data.listing.ipynb #57b4842d
+@dataclass
+class Assigned:
+    "The splits of an earlier run, and how the source differs from them now."
+    table:pd.DataFrame # id, split, label: a row for each image of the run, in its order
+    new:list=field(default_factory=list) # ids that the source has, but the run had not
+    missing:list=field(default_factory=list) # ids that the run had, but the source has no longer
+    corrected:list=field(default_factory=list) # ids whose label is another now
+
+    def rows(self, listing)->dict: # split -> row numbers of `listing`, in the order of the run
+        place = {str(i): n for n, i in enumerate(listing.column('id'))}
+        then = dict(zip(self.table.id, self.table.label))
+        now = {i: listing.classes[listing.column('label')[n]] for i, n in place.items()}
+        self.new = [i for i in place if i not in then]
+        self.missing = [i for i in then if i not in place]
+        self.corrected = [i for i in then if i in place and then[i] != now[i]]
+        parts = {s: self.table.id[self.table.split == s] for s in SPLITS}
+        return {s: np.array([place[i] for i in ids if i in place], np.int64)
+                for s, ids in parts.items()}
+
 # %% ../../nbs/api/data.listing.ipynb #d4a580de
 FRACTIONS = (0.7, 0.1, 0.2)
 
 def plan_rows(listing:Listing, # with or without a split column
               seed:int=0, # of the split made here
-             )->dict: # split -> sorted row numbers
+              assigned:Assigned=None, # the splits of an earlier run, instead
+             )->dict: # split -> row numbers, sorted unless they are those of an earlier run
     """Rows of each split: as the source says, else 70/10/20 by class and group.
     Without validation rows, an eighth of train is taken."""
+    if assigned is not None:
+        rows = assigned.rows(listing)
+        check_plan(listing, rows)
+        return rows
     labels, groups, split = map(listing.column, ('label', 'group', 'split'))
     if split is None:
         rows = dict(zip(SPLITS, split_rows(labels, groups, FRACTIONS, numpy_rng(seed, 'split'))))
@@ -157,6 +182,16 @@ def limit_rows(rows:dict, # split -> sorted row numbers
     return {s: r[stratified(labels[r], most[s], numpy_rng(seed, 'limit', s))]
             for s, r in rows.items()}
 
+# %% ../../nbs/api/data.listing.ipynb #32a1cecf
+def choose_rows(listing:Listing, # what the source holds
+                limit:int=None, # training images at most
+                seed:int=0, # of split and limit
+                assigned:Assigned=None, # the splits of an earlier run, instead
+               )->dict: # split -> row numbers
+    "The rows that are read: planned, and limited unless an earlier run has chosen them."
+    rows = plan_rows(listing, seed, assigned)
+    return rows if assigned else limit_rows(rows, listing.column('label'), limit, seed)
+
 # %% ../../nbs/api/data.listing.ipynb #e1f99d5c
 def assemble(listing:Listing, # what the source holds
              rows:dict, # split -> row numbers
@@ -175,9 +210,10 @@ def read_listing(listing:Listing, # with a `file` column
                  limit:int=None, # training images at most
                  seed:int=0, # of split and limit
                  into=None, # where images go, if not into memory: f(files, decoder by number, size)
+                 assigned:Assigned=None, # the splits of an earlier run, instead of drawing
                 )->Splits:
     "Decode what the plan needs, and nothing else."
-    rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
+    rows = choose_rows(listing, limit, seed, assigned)
     files = listing.column('file')[np.concatenate(list(rows.values()))]
     image = lambda i: read_image(fetch, files[i])
     images = into(files, image, size) if into else decode(len(files), image, size)

@@ -11,18 +11,17 @@ __all__ = ['SUFFIXES', 'LITTER', 'KNOWN_COLUMNS', 'SOURCES', 'channels_first', '
 # %% ../../nbs/api/data.sources.ipynb #0cb2affd
 import functools, inspect, io, os, re, zipfile
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from ..core import CufitError, choose
+from ..core import CufitError, choose, load_plugins
 from .images import decode
 from .imageset import Splits, check_images
-from .listing import (SPLIT_NAMES, Listing, assemble, check_rows, limit_rows,
-                                make_listing, plan_rows, read_listing)
+from .listing import (SPLIT_NAMES, Listing, assemble, check_rows, choose_rows,
+                                make_listing, read_listing)
 
 # %% ../../nbs/api/data.sources.ipynb #905da24b
 def channels_first(images:np.ndarray, # uint8 [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W]
@@ -66,7 +65,7 @@ def from_arrays(images:np.ndarray, # uint8: grey or RGB, channels first or last
                          'such as labels.astype(int).')
     listing = make_listing(ids, labels, [f'row {i}' for i in range(len(images))], 'The arrays',
                            classes, split=split, group=groups)
-    rows = limit_rows(plan_rows(listing, seed), listing.column('label'), limit, seed)
+    rows = choose_rows(listing, limit, seed)
     return assemble(listing, rows, {s: resized(images[r], size) for s, r in rows.items()})
 
 # %% ../../nbs/api/data.sources.ipynb #4ea05931
@@ -138,10 +137,11 @@ def from_folder(folder, # class folders, or train, val and test with class folde
                 group:str=None, # regular expression; what it finds in an image's path is its group
                 limit:int=None, # training images at most
                 seed:int=0, # of split and limit
-                into=None, # as in `read_listing`
+                into=None, assigned=None, # as in `read_listing`
                )->Splits:
     "Splits from a folder. No train/: 70/10/20 by class and group; no val/: an eighth of train."
-    return read_listing(list_folder(folder, classes, group), file_bytes, size, limit, seed, into)
+    return read_listing(list_folder(folder, classes, group), file_bytes, size, limit, seed, into,
+                        assigned)
 
 # %% ../../nbs/api/data.sources.ipynb #dbf13ad6
 def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
@@ -241,7 +241,7 @@ def from_csv(csv, # the table, one line an image; or a folder with labels.csv
              classes=None, # names in order
              limit:int=None, # training images at most
              seed:int=0, # of split and limit
-             into=None, # as in `read_listing`
+             into=None, assigned=None, # as in `read_listing`
             )->Splits:
     "Splits from a table. No split column: 70/10/20 by class and group; no val: an eighth of train."
     csv = Path(csv)/'labels.csv' if Path(csv).is_dir() else Path(csv)
@@ -249,7 +249,7 @@ def from_csv(csv, # the table, one line an image; or a folder with labels.csv
     root = csv.parent if root is None else Path(root)
     listing = list_table(read_table(csv.read_bytes(), str(csv)), str(csv), file_finder(),
                          [str(root), str(root/'images')], image, label, split, group, classes)
-    return read_listing(listing, file_bytes, size, limit, seed, into)
+    return read_listing(listing, file_bytes, size, limit, seed, into, assigned)
 
 # %% ../../nbs/api/data.sources.ipynb #2d327eef
 def find_labels(members:list, # names in the archive
@@ -273,7 +273,7 @@ def from_zip(path, # an archive with labels.csv and images
              classes=None, # names in order
              limit:int=None, # training images at most
              seed:int=0, # of split and limit
-             into=None, # as in `read_listing`
+             into=None, assigned=None, # as in `read_listing`
             )->Splits:
     "Splits from a zip, read without unpacking; columns and splits as in `from_csv`."
     try: archive = zipfile.ZipFile(path)
@@ -286,7 +286,7 @@ def from_zip(path, # an archive with labels.csv and images
         listing = list_table(
             read_table(archive.read(labels), origin), origin, set(members).__contains__,
             [root, f'{root}/images' if root else 'images'], image, label, split, group, classes)
-        return read_listing(listing, archive.read, size, limit, seed, into)
+        return read_listing(listing, archive.read, size, limit, seed, into, assigned)
 
 # %% ../../nbs/api/data.sources.ipynb #7aa195f9
 @dataclass(frozen=True)
@@ -307,18 +307,14 @@ def register(source:Source)->Source:
     return source
 
 # %% ../../nbs/api/data.sources.ipynb #d221052c
-@functools.cache
-def _load_plugins(): # each registers its sources when it is imported
-    for entry in entry_points(group='cufit.sources'): entry.load()
-
 def all_sources()->tuple: # of `Source`, the last that was registered first
     "Every source: this room's, and what entry points `cufit.sources` of installed packages bring."
-    _load_plugins()
+    load_plugins('cufit.sources')
     return tuple(SOURCES.values())[::-1]
 
 def find_source(source)->Source: # a path, or a name
     "The source that fits; none is a `CufitError` that says what is accepted."
-    source = str(source)
+    source = _text(source)
     found = next((s for s in all_sources() if s.fits(source)), None)
     if found: return found
     what = ('is a file of another kind' if Path(source).exists()
@@ -332,7 +328,10 @@ def pick_reader(source): # one of the readers
 
 def is_drawn(source)->bool:
     "Whether the source is one that the package draws; a path that does not exist is none."
-    return any(s.drawn and s.fits(str(source)) for s in all_sources())
+    return any(s.drawn and s.fits(_text(source)) for s in all_sources())
+
+def _text(source): # a `Path` is a path, whatever is called the same
+    return os.path.join('.', source) if isinstance(source, os.PathLike) else str(source)
 
 # %% ../../nbs/api/data.sources.ipynb #dbcf040b
 def _suffix(source, *suffixes):
@@ -353,7 +352,7 @@ def load(source, # a path, or the name of a known source, such as 'cells' or 'bl
          **options, # image, label, split, group, classes, root, folder, into: what the reader takes
         )->Splits:
     "Splits from whatever `source` is: see the readers for their options."
-    source = os.path.expanduser(source)
+    source = os.path.expanduser(_text(source))
     reader = pick_reader(source)
     takes = inspect.signature(reader).parameters
     for name in options: choose(name, takes, f'option of {reader.__name__}')

@@ -69,7 +69,7 @@ def build_store(source, # whatever `load` reads from files
                          'once. Build it first with a single one: '
                          f'cufit train ... --store {folder} --dry-run.')
     if 'into' not in inspect.signature(pick_reader(source)).parameters:
-        raise CufitError(f'{source} is one array file, not a source of image files; '
+        raise CufitError(f'{source} is drawn or one array file, not a source of image files; '
                          'it is read into memory. Leave --store out.')
     splits = load(source, size, into=functools.partial(_fill, folder), **options)
     columns = {k: [getattr(part, k) for part in splits] for k in ('labels', 'ids', 'groups')}

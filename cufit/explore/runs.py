@@ -19,7 +19,7 @@ import pandas as pd
 from ..core import CufitError, choose, read_json
 from ..plot import curves
 from ..methods.record import BEFORE, TrainConfig
-from ..methods.contract import METHODS
+from ..methods.contract import all_methods
 from ..run.settings import RunConfig
 from .pictures import noise_means, noise_rate_figure
 from .panel import picture_panel
@@ -46,8 +46,8 @@ def run_row(config:dict, # settings of the run; what is missing is as in `filled
            )->dict: # a row of `recorded_runs`
     "What tells a run from others, and its scores."
     c = _DEFAULTS | BEFORE | config
-    adapter = c.get('adapter') or (METHODS[c['method']].options.get('adapter', '-')
-                                   if c['method'] in METHODS else '-')
+    known = all_methods().get(c['method'])
+    adapter = c.get('adapter') or (known.options.get('adapter', '-') if known else '-')
     setting = (f'{name}: '*bool(name) + f'{found["n_train"]} images, {c["epochs"]} epochs'
                + ''.join(f', {k} {c[k]}' for k in _MATTERS if c[k] != _DEFAULTS[k]))
     method = c['method'] + (f', {c["views"]} views' if c['views'] else '')

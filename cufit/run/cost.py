@@ -114,8 +114,8 @@ def estimate(method:Method, # not yet trained
     rate,steps = bare_rate(vit, n, config.precision),config.epochs*-(-len(train)//config.batch_size)
     seconds,share,kept = trial(method, train, n, config) if method.trained_by_steps else (0., 1., 0)
     for _ in range(3):
-        if seconds <= FAR*method.gflop(share)*n/rate or not full: break
-        # another program was in the way, or still is
+        if seconds <= FAR*method.gflop(share)*n/rate or not full or team().size > 1: break
+        # another program was in the way, or still is; several processes have to step together
         rate = max(rate, bare_rate(vit, n, config.precision))
         seconds = min(seconds, trial(method, train, n, config)[0])
     def minutes(share_kept):

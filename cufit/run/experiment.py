@@ -14,16 +14,20 @@ import torch
 
 from .. import plot
 from . import report
-from ..core import CufitError, atomic, choose, numpy_rng, read_json, team, write_json
+from ..core import (CufitError, array_sha256, atomic, choose, file_sha256, numpy_rng, read_json,
+                        team, write_json)
 from ..figure import figure_png
 from ..metrics import jsonable, label_precision, label_recall, scores
 from ..data.sampling import stratified
 from ..data.imageset import SPLITS, Splits
 from ..data.noise import NoiseRecord
+from ..data.sources import is_drawn
+from ..data.store import is_store
 from ..frozen.backbone import embedded_name, load_backbone
-from ..methods.contract import METHODS, load_method
-from .settings import (RunConfig, add_noise, load_splits, noise_line, split_settings,
-                                written_settings)
+from ..methods.contract import all_methods, load_method
+from .settings import (add_noise, load_splits, noise_line, split_settings,
+                                absolute, differences, read_splits, same_place,
+                                with_written_labels, write_splits, written_settings)
 from .cost import estimate, peak_megabytes
 
 # %% ../../nbs/api/run.experiment.ipynb #33666c38
@@ -95,27 +99,35 @@ def train_run(out, # run folder; a dry run needs none
         raise CufitError('A run writes its model, record and report into a folder, and none was '
                          'named. Give one: --out runs/mine.')
     config,training = split_settings(settings)
+    config = replace(config, **{k: absolute(getattr(config, k)) for k in _PLACES})
     if out is not None: out = Path(out); _refuse_other(out, resume, config, training)
     name = config.backbone
     if resume and config.weights is None:   # its weights may have another name by now
         name = embedded_name(name, read_json(out/'config.json').get('backbone_sha256'))
     vit = vit or load_backbone(name, config.weights, config.img_size, config.weights_sha256,
                                training.seed, config.device)
-    splits = splits or load_splits(config, vit.img_size, training.seed)
+    main,found = team().main,_images_hash(config)
+    if splits is None:
+        splits = (_taken_up(out, config, vit.img_size, training.seed, say if main else _quiet)
+                  if resume else load_splits(config, vit.img_size, training.seed))
+    if out is not None: _refuse_replaced(out, resume, found := found or _hash_of(splits))
     train,val,record = add_noise(splits, config)
-    method = METHODS[config.method](vit, train.classes, training.seed,
-                                    **({'views': config.views} if config.views else {}))
+    method = all_methods()[config.method](vit, train.classes, training.seed,
+                                          **({'views': config.views} if config.views else {}))
     method.cache = config.cache
     if vit.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(vit.device)
-    cost,main = estimate(method, train, val, training),team().main
+    cost = estimate(method, train, val, training)
     if main: say(str(cost)); say(noise_line(record))
     if dry_run: return {}
     if main:
         write_json(out/'config.json',
-                   asdict(config) | asdict(training) | dict(backbone_sha256=vit.sha256))
+                   asdict(config) | asdict(training)
+                   | dict(backbone_sha256=vit.sha256, images_sha256=found))
+        if not (resume and (out/'splits.csv').is_file()): write_splits(out, splits)
         record.save(out/'noise')
     watched = watch_sets(config.curves, train, splits.test, record)
-    most = None if config.clean_val or not config.noise else 1-record.rate
+    noisy = config.noise and not config.clean_val
+    most = float((val.labels == splits.val.labels).mean()) if noisy else None
     history = method.fit(train, val, training, out, watch=watched and watched['sets'],
                          resume=resume, most=most)
     # of all epochs, whatever a resumed run did before
@@ -137,6 +149,37 @@ def train_run(out, # run folder; a dry run needs none
     return metrics
 
 # %% ../../nbs/api/run.experiment.ipynb #57b2739e
+_PLACES = ('data', 'store', 'weights', 'cache')
+
+def _quiet(line): pass
+
+def _taken_up(out, config, img_size, seed, say):
+    "The splits of a run that is resumed: those it began with, with the labels it began with."
+    assigned = read_splits(out)
+    if assigned is None:
+        say(f'{out} was begun by a version that kept no splits.csv: the splits are drawn again')
+        return load_splits(config, img_size, seed)
+    splits = load_splits(config, img_size, seed, assigned)
+    for line in differences(assigned, config.data): say(line)
+    test = set(assigned.table.id[assigned.table.split == 'test'])
+    if lost := [i for i in assigned.missing if i not in test]:
+        raise CufitError(f'{out} was begun on {len(lost)} images that {config.data} no longer has '
+                         f'(such as {lost[0]}). Put them back, or begin a new run.')
+    if assigned.corrected: say(f'--resume goes on with the labels in {out/"splits.csv"}')
+    return with_written_labels(splits, assigned) if assigned.corrected else splits
+
+def _images_hash(config): # of a store, where it was recorded image by image
+    store = next((s for s in (config.data, config.store) if s and is_store(s)), None)
+    return store and file_sha256(Path(store)/'chunks.txt')
+
+def _hash_of(splits): return array_sha256(splits.train.images, splits.val.images)
+
+def _refuse_replaced(out, resume, found):
+    then = read_json(out/'config.json').get('images_sha256') if resume else None
+    if then and then != found:
+        raise CufitError(f'{out} was begun on other pictures under the same names. '
+                         'Put the first ones back, or begin a new run.')
+
 def _refuse_other(out, resume, config, training):
     if (out/'model.safetensors').exists() and not resume:
         raise CufitError(f'{out} already holds a finished run. Give another folder, or remove it.')
@@ -147,7 +190,8 @@ def _refuse_other(out, resume, config, training):
     then,now = ({k: v for part in settings for k, v in asdict(part).items()}
                 for settings in (written_settings(out), (config, training)))
     if differ := {k: (then[k], v) for k, v in now.items()
-                  if k not in ('device', 'cache', 'checkpoint_seconds') and then[k] != v}:
+                  if k not in ('device', 'cache', 'checkpoint_seconds') and then[k] != v
+                  and not (k in _PLACES and same_place(then[k], v))}:
         raise CufitError(f'{out} was begun with other settings (then, now): {differ}. '
                          'Use the same, or another folder.')
 
@@ -168,20 +212,28 @@ def evaluate_run(run, # run folder
                  data:str=None, # as in `RunConfig`; the run's own unless given
                  split:str='test', # 'train', 'val' or 'test'
                  device:str='auto', # where to run
+                 weights=None, # the backbone's file, where it is no longer where the run had it
+                 say=None, # called with what is different now from what the run knew
                  **columns, # image, label, split_column and group: columns, as in `RunConfig`
                 )->dict: # what was written to evaluate_<split>.json
     "Score a finished run on one split, labels as they are in the source."
     run = Path(run)
     config,training = written_settings(run)
-    if data not in (None, config.data):   # the columns, limit and store speak of the run's data
-        config = replace(config, image=None, label=None, split=None, group=None, limit=None,
-                         store=None)
+    say,assigned = say or _quiet,read_splits(run)
+    if data is None or same_place(data, config.data): data = None
+    else:   # the columns, limit, store and splits are those of the run's data
+        config,assigned = replace(config, image=None, label=None, split=None, group=None,
+                                  limit=None, store=None),None
     columns['split'] = columns.pop('split_column', None)
     config = replace(config, **{k: v for k, v in dict(data=data, **columns).items()
                                 if v is not None})
     choose(split, SPLITS, 'split')
-    method = load_method(run, device=device)
-    test = getattr(load_splits(config, method.vit.img_size, training.seed), split)
+    method = load_method(run, device=device, weights=weights)
+    if data is None and not assigned and not is_drawn(config.data):
+        say(f'{run} is of a version that kept no splits.csv: the splits are drawn again, and are '
+            'those of the run only if nothing in its data has changed')
+    test = getattr(load_splits(config, method.vit.img_size, training.seed, assigned), split)
+    for line in differences(assigned, config.data) if assigned else (): say(line)
     if tuple(test.classes) != method.classes:
         raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} '
                          f'has {tuple(test.classes)}. Score data with the same classes.')

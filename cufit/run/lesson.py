@@ -20,7 +20,7 @@ from ..data.download import data_home
 from ..data.catalog import medmnist_file
 from ..frozen.backbone import load_backbone
 from ..methods.record import TrainConfig
-from ..methods.contract import METHODS, Method
+from ..methods.contract import Method, all_methods
 from .settings import RunConfig, add_noise, load_splits, split_settings
 from .cost import estimate
 from .experiment import train_run, watch_sets
@@ -77,7 +77,7 @@ class Lesson:
     "What a lesson works on: backbone, noisy training and validation sets, clean test set, truth."
     scale:str # one of `SCALES`
     config:RunConfig # of the run
-    training:TrainConfig # of the learner
+    training:TrainConfig # of the loop
     vit:object # the frozen backbone
     train:object # given labels
     val:object # given labels
@@ -87,8 +87,8 @@ class Lesson:
 
     def method(self, name, **options):
         "A fresh method of that name on the shared backbone."
-        return METHODS[choose(name, METHODS, 'method')](self.vit, self.train.classes,
-                                                        self.training.seed, **options)
+        method = all_methods()[choose(name, all_methods(), 'method')]
+        return method(self.vit, self.train.classes, self.training.seed, **options)
     @property
     def watched(self):
         "Training and test images for curves, up to 200 each, by class; the former's noise record."
@@ -117,7 +117,7 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
                         seed, config.device)
     splits = load_splits(config, vit.img_size, seed)
     train,val,record = add_noise(splits, config)
-    minutes = estimate(METHODS['cufit'](vit, train.classes), train, val, training).minutes
+    minutes = estimate(all_methods()['cufit'](vit, train.classes), train, val, training).minutes
     return Lesson(scale, config, training, vit, train, val, splits.test, record, max(minutes, 1))
 
 # %% ../../nbs/api/run.lesson.ipynb #38824736

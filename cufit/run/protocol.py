@@ -14,7 +14,7 @@ import torch
 
 from ..core import CufitError, pick_device, read_json
 from ..frozen.backbone import load_backbone
-from ..methods.contract import METHODS
+from ..methods.contract import all_methods
 from .settings import add_noise, load_splits, split_settings
 from .cost import estimate
 from .experiment import train_run
@@ -74,8 +74,8 @@ def minutes_by_epochs(settings:dict, # of one run
     vit,splits = _shared(settings)
     config,training = split_settings(settings)
     train,val,_ = add_noise(splits, config)
-    method = METHODS[config.method](vit, train.classes,
-                                    **({'views': config.views} if config.views else {}))
+    method = all_methods()[config.method](vit, train.classes,
+                                          **({'views': config.views} if config.views else {}))
     one,many = (estimate(method, train, val, split_settings(settings | dict(epochs=e))[1]).minutes
                 for e in (1, 101))
     each = max((many-one)/100, 0)

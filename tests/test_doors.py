@@ -1,0 +1,213 @@
+"What people really feed it: nothing silently wrong, nothing lost, and one sentence where something cannot be done."
+import contextlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cufit import evaluate_run, load_backbone, load_method, train_run
+from cufit.core import CufitError, read_json
+from cufit.drawn.cells import draw_cells
+from cufit.run.settings import read_splits, same_place
+
+CLASSES = ("basophil", "monocyte")
+QUICK = dict(method="linear", noise=0, epochs=1, batch_size=16, resize=48, seed=0)
+
+
+def quiet(line): pass
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    "Sixty pictures, the first thirty of one class; neighbours of three belong to one patient."
+    images, _ = draw_cells(60, 48, seed=1)
+    return images
+
+
+@pytest.fixture
+def folder(tmp_path, drawn):
+    for i, image in enumerate(drawn): put(tmp_path/"scans"/CLASSES[i//30]/f"p{i//3}_{i}.png", image)
+    return tmp_path/"scans"
+
+
+def put(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image.transpose(1, 2, 0)).save(path)
+
+
+def run(out, data, **settings):
+    said = []
+    metrics = train_run(out, data=str(data), say=said.append, **QUICK | settings)
+    return metrics, said
+
+
+def scored(out, **options):
+    said = []
+    found = evaluate_run(out, say=said.append, **options)
+    return found, said
+
+
+# ---- a run keeps its splits
+
+def test_a_grown_folder_is_scored_on_the_splits_of_the_run(tmp_path, folder, drawn):
+    metrics, _ = run(tmp_path/"run", folder)
+    before = pd.read_csv(tmp_path/"run"/"splits.csv", dtype=str)
+    assert len(before) == 60 and before.id.is_unique and set(before.split) == {"train", "val", "test"} and set(before.label) == set(CLASSES)
+    for i in range(5): put(folder/CLASSES[0]/f"a_new_{i}.png", drawn[i])
+    found, said = scored(tmp_path/"run")
+    assert found["n"] == metrics["n_test"] and found["accuracy"] == metrics["accuracy"]
+    assert len(said) == 1 and "5 images are new" in said[0] and "no split" in said[0] and "a_new_0.png" in said[0]
+
+
+def test_a_corrected_label_counts_and_moves_nothing(tmp_path, drawn):
+    "In a table, as the how-to invites: the test images stay the same, and their new label is the one that is scored."
+    table = pd.DataFrame(dict(image=[f"{i}.png" for i in range(60)], label=[CLASSES[i//30] for i in range(60)]))
+    for i, image in enumerate(drawn): put(tmp_path/"scans"/f"{i}.png", image)
+    csv = tmp_path/"scans"/"labels.csv"
+    table.to_csv(csv, index=False)
+    metrics, _ = run(tmp_path/"run", csv)
+    splits = read_splits(tmp_path/"run").table
+    one = splits.id[splits.split == "test"].iloc[0]
+    then = load_method(tmp_path/"run")
+    table.loc[table.image == one, "label"] = CLASSES[table.label[table.image == one].item() == CLASSES[0]]
+    table.to_csv(csv, index=False)
+    found, said = scored(tmp_path/"run")
+    assert found["n"] == metrics["n_test"] and abs(found["accuracy"]-metrics["accuracy"]) == pytest.approx(1/found["n"])
+    assert said == [f"1 images have another label now in {csv} than in the run (such as {one})"] and then.classes == CLASSES
+
+
+@pytest.mark.parametrize("spelling", ["{here}/t.csv", "./t.csv", "t.csv", "../{name}/t.csv"])
+def test_the_same_table_under_another_spelling_is_the_same_data(tmp_path, drawn, spelling):
+    "`--group` of the run holds on, and so do its splits."
+    for i, image in enumerate(drawn): put(tmp_path/"scans"/f"{i}.png", image)
+    pd.DataFrame(dict(file=[f"{i}.png" for i in range(60)], label=[CLASSES[i//30] for i in range(60)], who=[f"p{i//3}" for i in range(60)])).to_csv(tmp_path/"scans"/"t.csv", index=False)
+    metrics, _ = run(tmp_path/"run", tmp_path/"scans"/"t.csv", group="who")
+    assert set(read_splits(tmp_path/"run").table.columns) == {"id", "split", "label", "group"}
+    with contextlib.chdir(tmp_path/"scans"):
+        found, said = scored(tmp_path/"run", data=spelling.format(here=tmp_path/"scans", name="scans"))
+    assert (found["n"], found["accuracy"], said) == (metrics["n_test"], metrics["accuracy"], [])
+
+
+def test_places_are_compared_as_places(tmp_path):
+    (tmp_path/"a").mkdir()
+    with contextlib.chdir(tmp_path): assert same_place("a", "./a") and same_place("a", str(tmp_path/"a")) and not same_place("a", "b") and not same_place("cells", "./cells")
+    assert same_place(None, None) and same_place("cells", "cells") and not same_place("cells", None)
+
+
+def cut(monkeypatch, out, data, **settings):
+    "A run that dies in its second epoch."
+    import cufit.methods.loop as loop
+    real, calls = loop.train_epoch, []
+    def dies(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2: raise KeyboardInterrupt
+        return real(*args, **kwargs)
+    monkeypatch.setattr(loop, "train_epoch", dies)
+    with pytest.raises(KeyboardInterrupt): run(out, data, epochs=3, checkpoint_seconds=0, **settings)
+    monkeypatch.setattr(loop, "train_epoch", real)
+
+
+def test_a_run_is_taken_up_on_what_it_began_with(tmp_path, folder, drawn, monkeypatch):
+    "An image has come and one has moved to another class folder: rows and labels are those of the run, and both are said."
+    whole, _ = run(tmp_path/"whole", folder, epochs=3)
+    cut(monkeypatch, tmp_path/"cut", folder)
+    put(folder/CLASSES[0]/"a_new.png", drawn[0])
+    metrics, said = run(tmp_path/"cut", folder, epochs=3, checkpoint_seconds=0, resume=True)
+    assert metrics["accuracy"] == whole["accuracy"] and metrics["n_train"] == whole["n_train"]
+    assert any("1 images are new" in line for line in said)
+
+
+def test_a_label_corrected_before_a_run_is_taken_up_waits(tmp_path, drawn, monkeypatch):
+    table = pd.DataFrame(dict(image=[f"{i}.png" for i in range(60)], label=[CLASSES[i//30] for i in range(60)]))
+    for i, image in enumerate(drawn): put(tmp_path/"scans"/f"{i}.png", image)
+    csv = tmp_path/"scans"/"labels.csv"; table.to_csv(csv, index=False)
+    whole, _ = run(tmp_path/"whole", csv, epochs=3)
+    cut(monkeypatch, tmp_path/"cut", csv)
+    splits = read_splits(tmp_path/"cut").table
+    one = splits.id[splits.split == "train"].iloc[0]
+    table.loc[table.image == one, "label"] = CLASSES[table.label[table.image == one].item() == CLASSES[0]]
+    table.to_csv(csv, index=False)
+    metrics, said = run(tmp_path/"cut", csv, epochs=3, checkpoint_seconds=0, resume=True)
+    assert metrics["accuracy"] == whole["accuracy"] and any(one in line for line in said) and any("splits.csv" in line for line in said)
+    assert read_splits(tmp_path/"cut").table.equals(splits)
+
+
+def test_lost_and_replaced_pictures_stop_what_goes_on(tmp_path, folder, drawn, monkeypatch):
+    cut(monkeypatch, tmp_path/"cut", folder)
+    splits = read_splits(tmp_path/"cut").table
+    one = splits.id[splits.split == "train"].iloc[0]
+    kept = (folder/one).read_bytes()
+    (folder/one).unlink()
+    with pytest.raises(CufitError, match=one): run(tmp_path/"cut", folder, epochs=3, checkpoint_seconds=0, resume=True)
+    put(folder/one, drawn[59-int(Path(one).stem.split("_")[1])])
+    with pytest.raises(CufitError, match="other pictures under the same names"): run(tmp_path/"cut", folder, epochs=3, checkpoint_seconds=0, resume=True)
+    (folder/one).write_bytes(kept)
+    assert run(tmp_path/"cut", folder, epochs=3, checkpoint_seconds=0, resume=True)[0]["epochs"] == 3
+
+
+def test_a_test_image_that_is_gone_is_named(tmp_path, folder):
+    metrics, _ = run(tmp_path/"run", folder)
+    splits = read_splits(tmp_path/"run").table
+    one = splits.id[splits.split == "test"].iloc[0]
+    (folder/one).unlink()
+    found, said = scored(tmp_path/"run")
+    assert found["n"] == metrics["n_test"]-1 and len(said) == 1 and one in said[0] and "no longer" in said[0]
+
+
+def test_a_run_without_splits_says_that_they_are_drawn_again(tmp_path, folder):
+    metrics, _ = run(tmp_path/"run", folder)
+    (tmp_path/"run"/"splits.csv").unlink()
+    found, said = scored(tmp_path/"run")
+    assert found["accuracy"] == metrics["accuracy"] and len(said) == 1 and "drawn again" in said[0]
+
+
+def test_other_data_has_splits_of_its_own(tmp_path, folder):
+    run(tmp_path/"run", folder)
+    shutil.copytree(folder, tmp_path/"other")
+    for p in list((tmp_path/"other").rglob("*.png"))[::2]: p.unlink()
+    found, said = scored(tmp_path/"run", data=str(tmp_path/"other"))
+    assert found["data"] == str(tmp_path/"other") and said == []
+
+
+# ---- a run folder works from anywhere
+
+def test_data_and_weights_are_found_from_another_directory(tmp_path, folder):
+    from safetensors.torch import save_file
+    save_file(load_backbone(weights="random", seed=3).model.state_dict(), tmp_path/"w.safetensors")
+    with contextlib.chdir(tmp_path): metrics, _ = run("run", "scans", weights="w.safetensors")
+    (tmp_path/"elsewhere").mkdir()
+    with contextlib.chdir(tmp_path/"elsewhere"): found, _ = scored(tmp_path/"run")
+    assert found["accuracy"] == metrics["accuracy"] and read_json(tmp_path/"run"/"config.json")["data"] == str(folder)
+    (tmp_path/"w.safetensors").rename(tmp_path/"moved.safetensors")
+    with pytest.raises(CufitError, match=r"load_method\(folder, weights=\.\.\.\)"): load_method(tmp_path/"run")
+    assert scored(tmp_path/"run", weights=tmp_path/"moved.safetensors")[0]["accuracy"] == metrics["accuracy"]
+
+
+# ---- the public face
+
+@pytest.mark.parametrize("program", ["from cufit import load_method; print(load_method('before/0.1.0/linear').name)", "from cufit.methods.contract import load_method; print(load_method('before/0.1.0/linear').name)",
+                                     "from cufit import load; print(len(load('cells', limit=40).train))", "from cufit.data.sources import load; print(len(load('cells', limit=40).train))"])
+def test_one_import_is_enough_in_a_fresh_process(program):
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split()[0] in ("linear", "40"), done.stderr
+
+
+def test_a_path_is_a_path_whatever_is_called_the_same(tmp_path, folder):
+    from cufit import load
+    folder.rename(tmp_path/"cells")
+    with contextlib.chdir(tmp_path):
+        assert load(Path("cells"), 24).train.classes == load("./cells", 24).train.classes == CLASSES
+        assert len(load("cells", 24, limit=40).train.classes) == 8
+
+
+def test_a_broken_package_is_named(monkeypatch):
+    import cufit.core as core
+    from types import SimpleNamespace
+    def broken(): raise ImportError("no module named scans")
+    monkeypatch.setattr(core, "entry_points", lambda group: [SimpleNamespace(value="scans.reader", dist=SimpleNamespace(name="scans"), load=broken)])
+    with pytest.raises(CufitError, match="the package scans"): core.load_plugins.__wrapped__("cufit.sources")
