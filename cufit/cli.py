@@ -20,6 +20,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 def option(text, **kwargs): return typer.Option(help=text, **kwargs)
 
+# %% ../nbs/api/cli.ipynb #24d232cb
+def _aside(line): # what is said beside the result, which is for programs
+    print(f'cufit: {line}', file=sys.stderr)
+
 # %% ../nbs/api/cli.ipynb #2b8bdcd2
 Text,Number = Optional[str],Optional[int]
 
@@ -36,8 +40,8 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
                                             '224 unless given')]=None,
           resize:Annotated[Number, option('resize images to this before the crop; '
                                           '8/7 of the input unless given')]=None,
-          noise:Annotated[float, option('share of training and validation labels to replace; '
-                                        '0 for labels with noise of their own')]=0.4,
+          noise:Annotated[float, option('share of training and validation labels to replace, to '
+                                        'see what that does')]=0.,
           noise_kind:Annotated[str, option('symmetric, pair, ordinal or preserving')]='symmetric',
           noise_seed:Annotated[int, option('seed of the noise alone')]=0,
           clean_val:Annotated[bool, option('oracle: choose the epoch on clean validation '
@@ -68,18 +72,19 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
           dry_run:Annotated[bool, option('say what it would cost, and stop')]=False):
     "Train on noisy labels: writes model, selection record, metrics.json and report.html."
     settings = {k: v for k, v in locals().items() if k not in ('out', 'resume', 'dry_run')}
-    from cufit.run.experiment import train_run
+    from cufit.run.experiment import how_to_go_on, train_run
     from cufit.run.report import metrics_table
-    metrics = train_run(out, resume, dry_run, say=lambda line: print(line, flush=True), **settings)
+    try:
+        metrics = train_run(out, resume, dry_run, say=lambda line: print(line, flush=True),
+                            **settings)
+    except KeyboardInterrupt:
+        _aside(f'stopped. {how_to_go_on(out)}')
+        sys.exit(130)   # as a shell has it
     from cufit.core import team
     team().leave()
     if not metrics or not team().main: return
     print(metrics_table({method: metrics}).to_string(na_rep='-'))
     print(f'Run folder: {out} (open {out}/report.html)')
-
-# %% ../nbs/api/cli.ipynb #24d232cb
-def _aside(line): # what is said beside the result, which is for programs
-    print(f'cufit: {line}', file=sys.stderr)
 
 # %% ../nbs/api/cli.ipynb #ff1026c1
 @app.command(epilog='Example: cufit evaluate runs/first --data cells --split test')

@@ -55,6 +55,7 @@ def style(grid:bool=True, # thin lines behind the data
          ):
     "A context in which figures have the look of this project."
     return mpl.rc_context({
+        'text.parse_math': False,   # a class may be called $x$
         'font.size': 11, 'axes.titlesize': 11, 'axes.labelsize': 11,
         'xtick.labelsize': 10, 'ytick.labelsize': 10, 'legend.fontsize': 10,
         'axes.grid': grid, 'grid.color': '#DDDDDD', 'grid.linewidth': 0.8,
@@ -166,7 +167,8 @@ def draw_images(ax, # the axes to draw on
     ax.axis('off'); ax.imshow(sheet)
     for t,m,(x,y) in zip(titles, marks, corners):
         if t is not None:
-            ax.text(x+w/2, y-pad*.6, t, ha='center', va='bottom', fontsize=9, linespacing=1.05)
+            ax.text(x+w/2, y-pad*.6, t, ha='center', va='bottom', fontsize=9, linespacing=1.05,
+                    parse_math=False)
         _frame(ax, (x, y), (w, h), m, pad/2)
     return sheet.shape[:2]
 

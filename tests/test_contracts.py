@@ -75,7 +75,7 @@ def test_every_trained_parameter_gets_a_gradient(name, vit, sets):
 
 def test_a_method_is_handed_given_labels_only(vit):
     "The image sets that reach `fit` carry no trace of the truth; validation is noisy unless it is the oracle."
-    config = RunConfig(limit=64)
+    config = RunConfig(limit=64, noise=0.4)
     splits = load_splits(config, 48)
     train, val, record = add_noise(splits, config)
     assert (train.labels == record.given).all() and (train.labels != record.clean).any() and not hasattr(train, "clean")
@@ -114,7 +114,7 @@ def test_empty_selection_still_steps(vit, sets):
 
 def test_run_resumes_to_the_same_metrics(tmp_path, monkeypatch):
     "A run that dies in its third epoch and is resumed ends with the scores of one that did not."
-    settings = dict(splits=cells(n_train=64, n_val=16, n_test=40, size=48), epochs=4, lr=3e-3, checkpoint_seconds=0, say=lambda line: None)
+    settings = dict(splits=cells(n_train=64, n_val=16, n_test=40, size=48), epochs=4, lr=3e-3, noise=0.4, checkpoint_seconds=0, say=lambda line: None)
     whole = train_run(tmp_path/"whole", **settings)
     import cufit.methods.loop as loop
     real, calls = loop.train_epoch, []

@@ -75,7 +75,7 @@ def test_cached_views_are_named_and_train(vit, sets, tmp_path):
     assert method.views.shape == (3, len(sets[0]), vit.dim) and not torch.equal(method.views[0], method.views[1])
     assert method.gflop() < Cufit(vit, sets[0].classes).gflop()
     assert 0 < history.selection[:, 2].mean() < 1
-    metrics = train_run(tmp_path/"run", splits=cells(n_train=64, n_val=16, n_test=40, size=48), epochs=1, views=2, say=lambda line: None)
+    metrics = train_run(tmp_path/"run", splits=cells(n_train=64, n_val=16, n_test=40, size=48), epochs=1, noise=0.4, views=2, say=lambda line: None)
     assert json.loads((tmp_path/"run"/"config.json").read_text())["views"] == 2 and metrics["method"] == "cufit"
     with pytest.raises(CufitError, match="views=2"): train_run(tmp_path/"other", method="rein", views=2)
 

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['Batch', 'fetched_ahead', 'train_step', 'sum_gradients', 'make_optimizer', 'learning_rate', 'threads_for',
-           'train_epoch', 'fit', 'check_sets']
+           'train_epoch', 'check_longer', 'fit', 'check_sets']
 
 # %% ../../nbs/api/methods.loop.ipynb #8f71fca6
 import contextlib, json, time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -175,7 +175,7 @@ class _Run:
         self.opt,self.scaler = (make_optimizer(method, config),
                                 loss_scaler(method.vit.device, config.precision))
         self.history = History(list(method.modules), predictions={n: [] for n in watch})
-        self.best,self.tail,self.epoch,self.saved = {},[],0,time.monotonic()
+        self.best,self.tail,self.epoch,self.saved,self.kept = {},[],0,time.monotonic(),None
 
     def tensors(self):
         groups = (dict(now=self.method.modules.state_dict(), best=self.best)
@@ -188,13 +188,35 @@ class _Run:
                       for n, p in self.history.predictions.items() if p}
 
     def checkpoint(self, force=False):
-        if (not self.folder or not team().main
-            or not (force or time.monotonic()-self.saved >= self.config.checkpoint_seconds)): return
+        "Keep the state behind an epoch, and write it if that is due."
+        if not self.folder or not team().main: return
         h = self.history
-        save_tensors(self.folder/'resume.safetensors', self.tensors(), epoch=self.epoch,
-                     config=asdict(self.config), rows=h.rows, best_epoch=h.best_epoch, best=h.best,
-                     of=self.of, scaler=self.scaler.state_dict())
-        self.saved = time.monotonic()
+        self.kept = ({k: v.detach().to('cpu', copy=True) for k, v in self.tensors().items()},
+                     dict(epoch=self.epoch, config=asdict(self.config), rows=list(h.rows),
+                          best_epoch=h.best_epoch, best=h.best, of=self.of,
+                          scaler=self.scaler.state_dict()))
+        if force or time.monotonic()-self.saved >= self.config.checkpoint_seconds: self.write()
+
+    def write(self):
+        "The state behind the last complete epoch, unless it is on disk already."
+        if self.kept: save_tensors(self.folder/'resume.safetensors', self.kept[0], **self.kept[1])
+        self.kept,self.saved = None,time.monotonic()
+
+# %% ../../nbs/api/methods.loop.ipynb #fe570688
+def check_longer(then:int, # epochs that the run began with
+                 config:TrainConfig, # as wanted now
+                 done:int, # epochs behind it
+                 folder, # of the run, for the message
+                ):
+    "Raise if another number of epochs would have changed those that are behind the run."
+    if config.epochs < done:
+        raise CufitError(f'{folder} has {done} epochs behind it, and {config.epochs} are wanted. '
+                         'Give at least as many, or another folder.')
+    before = replace(config, epochs=then)
+    if any(learning_rate(before, e) != learning_rate(config, e) for e in range(done)):
+        raise CufitError(f'{folder} was begun for {then} epochs, and its learning rate has fallen '
+                         f'at a share of them: with {config.epochs} it would have been another. '
+                         'Resume with the same number, or begin anew in another folder.')
 
 # %% ../../nbs/api/methods.loop.ipynb #73e600d5
 def _group(tensors, name):
@@ -207,9 +229,10 @@ def resume(self:_Run):
     then,now = (json.loads(json.dumps(c))
                 for c in (filled(head['config'], type(self.config)), asdict(self.config)))
     if differ := {k: (then[k], v) for k, v in now.items()
-                  if then[k] != v and k != 'checkpoint_seconds'}:
+                  if then[k] != v and k not in ('checkpoint_seconds', 'epochs')}:
         raise CufitError(f'{self.folder} was begun with other settings (then, now): {differ}. '
                          'Use the same, or another folder.')
+    check_longer(then['epochs'], self.config, head['epoch'], self.folder)
     if differ := {k: (head['of'].get(k), v) for k, v in self.of.items() if head['of'].get(k) != v}:
         raise CufitError(f'{self.folder} holds a run of something else (then, now): {differ}. '
                          'Use the same method, backbone and training rows, or another folder.')
@@ -275,7 +298,10 @@ def fit(method, # a `Method`; afterwards it is at its best epoch on validation
     run.history.prepare_seconds = round(time.monotonic()-started, 3)
     if resume: run.resume()
     with method.vit.compiled() if config.compile else contextlib.nullcontext():
-        _walk(run, train, val, watch, most)
+        try: _walk(run, train, val, watch, most)
+        except KeyboardInterrupt:
+            run.write()   # what is complete is not lost
+            raise
     method.history = run.history
     _finish(run, train)
     return run.history

@@ -16,10 +16,10 @@ import pandas as pd
 from ..core import CufitError, atomic, choose, read_json
 from ..data.imageset import Splits
 from ..data.listing import Assigned
-from ..data.noise import NoiseRecord, corrupt
+from ..data.noise import KINDS, NoiseRecord, check_rate, corrupt
 from ..data.sources import is_drawn, load
 from ..data.store import build_store, is_store, open_store
-from ..methods.record import TrainConfig, filled, train_config
+from ..methods.record import TrainConfig, check_number, filled, train_config
 from ..methods.contract import all_methods
 
 # %% ../../nbs/api/run.settings.ipynb #e47e7e0d
@@ -40,7 +40,7 @@ class RunConfig:
     img_size:int=None         # input of the backbone in pixels; 224 (pocket: 48) unless given
     method:str='cufit'        # see `all_methods`
     views:int=0               # linear, cufit: cached views for the linear head, no pass per epoch
-    noise:float=0.4           # share of train and val labels to replace; 0 for data with own noise
+    noise:float=0.            # share of train and val labels to replace, to see what it does
     noise_kind:str='symmetric' # see the noise lesson
     noise_seed:int=0          # of the noise alone
     clean_val:bool=False      # oracle: choose the epoch on clean validation labels
@@ -61,6 +61,11 @@ def split_settings(settings:dict, # of `RunConfig` and `TrainConfig`, mixed; els
         raise CufitError(f'views={run.views} is an option of the linear probe and of CUFIT; '
                          f'{run.method} trains on new crops and flips in every epoch. '
                          'Leave it out.')
+    check_rate(run.noise)
+    choose(run.noise_kind, KINDS, 'noise kind')
+    for k in ('views', 'curves', 'noise_seed'): check_number(k, getattr(run, k), 0, whole=True)
+    for k in ('limit', 'resize', 'img_size'):
+        if getattr(run, k) is not None: check_number(k, getattr(run, k), 1, whole=True)
     return run,train_config(**{k: v for k, v in settings.items() if k not in ours})
 
 # %% ../../nbs/api/run.settings.ipynb #4ce7b6f8
