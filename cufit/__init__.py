@@ -2,7 +2,7 @@
 
 The names that a user needs, wherever they live; `import cufit` itself loads no room. Everything else has its full path,
 such as `cufit.data.noise.transition_matrix`. This file is edited by hand; all others are exported from notebooks."""
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from importlib import import_module
 

@@ -173,4 +173,4 @@ def noise_line(record:NoiseRecord)->str:
     "Nominal and realised noise, for the first lines of a run."
     if not record.rate: return 'labels as they are; no noise was added'
     return (f'{record.kind} noise: {100*record.rate:.1f} % nominal, '
-            f'{100*record.realised_rate:.1f} % realised (noise 0 leaves labels as they are)')
+            f'{100*record.realised_rate:.1f} % realised')
