@@ -18,7 +18,7 @@ from common import RESULTS, machine, record
 
 from cufit.core import read_json
 from cufit.frozen.backbone import load_backbone
-from cufit.run.settings import load_splits, split_settings
+from cufit.run.settings import same_place, load_splits, split_settings
 from cufit.run.experiment import train_run
 
 
@@ -34,7 +34,7 @@ def one(args, method, seed, splits, vit):
     out = Path(args.out)/f"{args.name}-{method}-{seed}"
     if (out/"metrics.json").is_file():
         then = read_json(out/"config.json")
-        if differ := {k: (then.get(k), v) for k, v in settings.items() if then.get(k) != v and k != "device"}: raise SystemExit(f"{out} was run with other settings (then, now): {differ}. Choose another --name.")
+        if differ := {k: (then.get(k), v) for k, v in settings.items() if then.get(k) != v and k != "device" and not (k in ("data", "weights") and same_place(then.get(k), v))}: raise SystemExit(f"{out} was run with other settings (then, now): {differ}. Choose another --name.")
     m = read_json(out/"metrics.json") if (out/"metrics.json").is_file() else train_run(out, splits=splits, vit=vit, resume=(out/"resume.safetensors").is_file(), **settings)
     curve = accuracy_by_epoch(out)
     if len(curve):
