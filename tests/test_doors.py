@@ -312,3 +312,53 @@ def test_a_figure_that_cannot_be_drawn_says_so_in_its_place(tmp_path, folder, mo
     page = (tmp_path/"run"/"report.html").read_text()
     assert metrics["n_test"] and "could not be drawn: RuntimeError: no &lt;font&gt; for it" in page and page.count("<img") == 1
     assert any("the picture confusion could not be drawn" in line for line in said)
+
+
+# ---- tables that slip
+
+def table_of(tmp_path, drawn, text):
+    for i in range(4): put(tmp_path/f"i{i}.png", drawn[i])
+    (tmp_path/"labels.csv").write_text(text)
+    return tmp_path/"labels.csv"
+
+
+@pytest.mark.parametrize("text, words", [
+    ("image,label\ni0.png,cyst, benign\ni1.png,mole\n", ["line 2", "3 cells for 2 columns", "' benign'"]),
+    ("image,label\ni0.png,cyst\n./i0.png,mole\n", ["line 2 and line 3", "same file"]),
+    ('image,label\ni0.png,"cyst\ni1.png,mole\ni2.png,mole\n', ["line 2", "quote"]),
+    ('image,label\ni0.png,cyst\ni1.png,"mole\ni2.png,mole"\n', ["line 3", "closed in line 4"]),
+    ('image,label\ni0.png,"cyst"y\ni1.png,mole\n', ["line 2", "quote"]),
+])
+def test_a_table_that_slips_is_stopped_at_its_line(tmp_path, drawn, text, words):
+    from cufit import load
+    with pytest.raises(CufitError) as e: load(table_of(tmp_path, drawn, text), 24)
+    for word in [*words, "labels.csv"]: assert word in str(e.value), e.value
+
+
+@pytest.mark.parametrize("text", ["image,label,\n{}", "image,label,,\n{}", "\ufeffimage;label\n{}", "image\tlabel\n{}\n\n", "image, label\n{}"])
+def test_commas_at_the_end_and_other_harmless_things_do_no_harm(tmp_path, drawn, text, recwarn):
+    from cufit.data.sources import read_table
+    sep = "\t" if "\t" in text else ";" if ";" in text else ","
+    rows = "\n".join(sep.join((f"i{i}.png", "a,b"[::2][i % 2])) + sep*text.split("\n")[0].count(",,") for i in range(4))
+    table = read_table(text.format(rows).encode(), "t.csv")
+    assert list(table.columns) == ["image", "label"] and table.label.tolist() == ["a", "b"]*2 and not len(recwarn)
+
+
+def test_classes_have_one_order():
+    from cufit.data.listing import class_names
+    assert {class_names(v) for v in (["01", "1", "2"], ["1", "2", "01"], ["2", "01", "1"])} == {("1", "01", "2")}
+
+
+def test_ham10000_without_its_table_is_no_set_of_two_classes(tmp_path, drawn):
+    from cufit import load
+    for i in range(4): put(tmp_path/f"HAM10000_images_part_{1+i % 2}"/f"{i}.png", drawn[i])
+    with pytest.raises(CufitError, match="HAM10000_metadata.csv"): load(tmp_path, 24)
+
+
+def test_predictions_stand_beside_the_scores(tmp_path, folder):
+    metrics, _ = run(tmp_path/"run", folder)
+    found, _ = scored(tmp_path/"run")
+    table = pd.read_csv(tmp_path/"run"/"predictions_test.csv", dtype=dict(id=str))
+    assert list(table.columns) == ["id", "label", "prediction", "p(basophil)", "p(monocyte)"] and len(table) == found["n"]
+    assert (table.label == table.prediction).mean() == pytest.approx(metrics["accuracy"])
+    assert np.allclose(table.iloc[:, 3:].sum(1), 1, atol=1e-4) and set(table.id) == set(read_splits(tmp_path/"run").table.query("split == 'test'").id)

@@ -74,8 +74,10 @@ def _aptos_known(): return dict(aptos2019=dict(
     source='https://www.kaggle.com/c/aptos2019-blindness-detection',
     how='Download train.csv and train_images with an account there; pass the folder.'))
 
-register(Source('ham10000', ham10000, lambda s: any((Path(s)/n).is_file() for n in HAM_TABLES),
-                'the folder of HAM10000', _ham_known))
+def _is_ham(source): # two folders of images without their table are no two classes
+    return any((Path(source)/n).exists() for n in (*HAM_TABLES, 'HAM10000_images_part_1'))
+
+register(Source('ham10000', ham10000, _is_ham, 'the folder of HAM10000', _ham_known))
 register(Source('aptos2019', aptos2019,
                 lambda s: (Path(s)/'train.csv').is_file() and (Path(s)/'train_images').is_dir(),
                 'the folder of APTOS-2019', _aptos_known));

@@ -37,7 +37,8 @@ class Listing:
 def class_names(values)->tuple: # sorted by name, or by number if all are whole numbers
     "The distinct values, sorted."
     names = set(map(str, values))
-    return tuple(sorted(names, key=int) if all(map(str.isdecimal, names)) else sorted(names))
+    numbers = lambda v: (int(v), len(v), v)   # 1 before 01, always
+    return tuple(sorted(names, key=numbers if all(map(str.isdecimal, names)) else None))
 
 def encode_labels(values, # [N] names or whole numbers
                   classes, # names in order, or None: all that occur, sorted

@@ -9,7 +9,7 @@ __all__ = ['SUFFIXES', 'LITTER', 'KNOWN_COLUMNS', 'SOURCES', 'channels_first', '
            'all_sources', 'find_source', 'pick_reader', 'is_drawn', 'load']
 
 # %% ../../nbs/api/data.sources.ipynb #0cb2affd
-import functools, inspect, io, os, re, zipfile
+import csv, functools, inspect, io, os, posixpath, re, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,17 +148,39 @@ def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
                origin:str, # the file, for messages
               )->pd.DataFrame: # every cell a string
     "Read a CSV as text, so that 007 stays 007 and NA stays a name."
-    try:
-        text = data.decode('utf-8-sig').rstrip()
-        sep = max(',;\t', key=text.partition('\n')[0].count)
-        table = pd.read_csv(io.StringIO(text), sep=sep, dtype=str, keep_default_na=False,
-                            skip_blank_lines=False, index_col=False)
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
+    try: text = data.decode('utf-8-sig').rstrip()
+    except UnicodeDecodeError as e:
         raise CufitError(f'{origin} cannot be read as a table: {e}. '
                          'Expected UTF-8 text with a line of column names.') from e
-    if not len(table):
-        raise CufitError(f'{origin} has column names ({", ".join(table.columns)}), but no row.')
-    return table.fillna('')
+    names,*rows = _cells(text, origin)
+    if not any(names): raise CufitError(f'{origin} cannot be read as a table: it is empty.')
+    if not rows: raise CufitError(f'{origin} has column names ({", ".join(names)}), but no row.')
+    while not names[-1]: names.pop()   # commas at the end of the line
+    for line, cells in enumerate(rows, 2):
+        if any(cells[len(names):]):
+            raise CufitError(f'{origin}, line {line}: {len(cells)} cells for {len(names)} columns '
+                             f'({", ".join(map(repr, cells))}). Put a cell that holds a comma in '
+                             'quotes, or give the new column a name.')
+    table = pd.DataFrame([(c + ['']*len(names))[:len(names)] for c in rows], dtype=str)
+    table.columns = [n if n not in names[:i] else f'{n}.{names[:i].count(n)}'
+                     for i, n in enumerate(names)]
+    return table
+
+def _cells(text, origin): # of each line
+    sep = max(',;\t', key=text.partition('\n')[0].count)
+    reader,rows = csv.reader(io.StringIO(text, newline=''), delimiter=sep, strict=True),[]
+    while True:
+        begins = reader.line_num+1
+        try: cells = next(reader, None)
+        except csv.Error as e:
+            raise CufitError(f'{origin} cannot be read as a table, line {begins}: {e}. Look for '
+                             'a quote that is never closed, or closed in a later line.') from e
+        if cells is None: return rows or [['']]
+        if reader.line_num > begins:
+            raise CufitError(f'{origin}, line {begins}: a quote is opened here and closed in line '
+                             f'{reader.line_num}. One line is one image; close it, or take the '
+                             'line breaks out.')
+        rows.append([c.strip() for c in cells] if not rows else cells)
 
 # %% ../../nbs/api/data.sources.ipynb #eccb6222
 KNOWN_COLUMNS = dict(
@@ -193,8 +215,9 @@ def resolve(names, # [N] image names, with or without suffix
     "The file of each name: in the first folder that has it, under the first suffix that fits."
     suffixes, found = ('', *SUFFIXES, *map(str.upper, SUFFIXES)), []
     for name, line in zip(names, where):
-        tries = ((name if not f or os.path.isabs(name) else f'{f}/{name}')+s
-                 for f in folders for s in suffixes)
+        spelt = dict.fromkeys((posixpath.normpath(name), name))   # ./a.png is a.png
+        tries = ((n if not f or os.path.isabs(n) else f'{f}/{n}')+s
+                 for n in spelt for f in folders for s in suffixes)
         found.append(next(filter(exists, tries), None))
         if found[-1] is None:
             raise CufitError(f'{origin}, {line}: there is no image {name!r} in '
