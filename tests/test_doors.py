@@ -268,6 +268,12 @@ def test_a_place_that_cannot_be_written_is_tried_first(tmp_path, kind):
     with pytest.raises(CufitError, match="Nothing can be written"): run(out, tmp_path/"no such data")
 
 
+def test_what_could_not_begin_leaves_nothing_that_looks_begun(tmp_path, folder):
+    with pytest.raises(CufitError, match="no such data"): run(tmp_path/"run", tmp_path/"no such data")
+    assert not list((tmp_path/"run").iterdir())
+    assert run(tmp_path/"run", folder)[0]["epochs"] == 1
+
+
 @pytest.mark.parametrize("setting", [dict(lr=float("nan")), dict(lr=float("inf")), dict(weight_decay=-1.), dict(curves=-1), dict(views=-1), dict(keep_last=-1), dict(img_size=0), dict(resize=-3), dict(limit=0), dict(noise=-.1), dict(batch_size=0)])
 def test_impossible_settings_are_refused_before_anything_is_read(tmp_path, setting):
     name, = setting
@@ -361,4 +367,4 @@ def test_predictions_stand_beside_the_scores(tmp_path, folder):
     table = pd.read_csv(tmp_path/"run"/"predictions_test.csv", dtype=dict(id=str))
     assert list(table.columns) == ["id", "label", "prediction", "p(basophil)", "p(monocyte)"] and len(table) == found["n"]
     assert (table.label == table.prediction).mean() == pytest.approx(metrics["accuracy"])
-    assert np.allclose(table.iloc[:, 3:].sum(1), 1, atol=1e-4) and set(table.id) == set(read_splits(tmp_path/"run").table.query("split == 'test'").id)
+    assert np.allclose(table.iloc[:, 3:].sum(axis=1), 1, atol=1e-4) and set(table.id) == set(read_splits(tmp_path/"run").table.query("split == 'test'").id)

@@ -6,6 +6,7 @@
 __all__ = ['module_scores', 'draw_figures', 'watch_sets', 'train_run', 'how_to_go_on', 'predictions', 'evaluate_run']
 
 # %% ../../nbs/api/run.experiment.ipynb #06a79611
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -196,7 +197,7 @@ def _try_out(out):
     "Raise before images are read if nothing can be written."
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with atomic(out/'config.json') as part: pass
+        tempfile.TemporaryFile(dir=out).close()
     except OSError as e:
         raise CufitError(f'Nothing can be written to {out}: {e.strerror}. '
                          'Give a folder of your own with --out.') from e
