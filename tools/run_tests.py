@@ -23,7 +23,7 @@ REST = {
     "slow tests": [*PYTEST, "tests", "--ignore", "tests/browser", "-m", "slow"],
     "every page and every lesson in a browser": [*PYTEST, "tests/browser", "-m", "slow"],
 }
-ONE_THREAD = dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")   # for workers beside each other: two with two threads each are three times as slow
+ONE_THREAD = dict(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")   # beside anything else, another worker or another program, two threads that wait for each other are several times as slow
 
 
 def told(seconds): return f"{seconds//60:.0f} min {seconds%60:02.0f} s"
@@ -34,7 +34,7 @@ def main(steps):
     for n, (what, command) in enumerate(steps.items(), 1):
         print(f"[{n}/{len(steps)}] {what}", flush=True)
         began = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | dict(CUFIT_SCALE="quick", CUFIT_RECORDED=str(recorded())) | (ONE_THREAD if "-n" in command else {}))
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | dict(CUFIT_SCALE="quick", CUFIT_RECORDED=str(recorded())) | ONE_THREAD)
         took[what] = time.monotonic()-began
         print(f"[{n}/{len(steps)}] {what}: {'passed' if not done.returncode else 'FAILED'} in {told(took[what])}", flush=True)
         if done.returncode: sys.exit(f"Failed after {told(time.monotonic()-started)}: {what}. To repeat this step alone: {' '.join(command).replace(str(ROOT)+'/', '')}")
