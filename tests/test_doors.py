@@ -271,6 +271,8 @@ def test_a_place_that_cannot_be_written_is_tried_first(tmp_path, kind):
 def test_what_could_not_begin_leaves_nothing_that_looks_begun(tmp_path, folder):
     with pytest.raises(CufitError, match="no such data"): run(tmp_path/"run", tmp_path/"no such data")
     assert not list((tmp_path/"run").iterdir())
+    run(tmp_path/"dry", folder, dry_run=True)
+    assert not (tmp_path/"dry").exists()
     assert run(tmp_path/"run", folder)[0]["epochs"] == 1
 
 

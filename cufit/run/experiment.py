@@ -105,6 +105,7 @@ def train_run(out, # run folder; a dry run needs none
     config,training = split_settings(settings)
     config = replace(config, **{k: absolute(getattr(config, k)) for k in _PLACES})
     if out is not None: out = Path(out); _refuse_other(out, resume, config, training)
+    if not (dry_run or resume) and team().main: _try_out(out)
     name = config.backbone
     if resume and config.weights is None:   # its weights may have another name by now
         name = embedded_name(name, read_json(out/'config.json').get('backbone_sha256'))
@@ -208,7 +209,6 @@ def _refuse_other(out, resume, config, training):
     if (out/'resume.safetensors').exists() and not resume:
         raise CufitError(f'{out} holds a run that was begun. {how_to_go_on(out)} '
                          'To begin anew, give another folder, or remove this one.')
-    if not resume and team().main: _try_out(out)
     team().wait()   # all have looked before the first one writes
     if resume and not (out/'resume.safetensors').is_file():
         raise CufitError(f'{out} holds nothing to resume. Leave --resume out to begin.')
