@@ -21,8 +21,8 @@ from torchvision import datasets, transforms
 
 from cufit.core import generator
 from cufit.data.sampling import epoch_batches
-from cufit.data.sources import from_folder
-from cufit.data.store import build_store, open_store
+from cufit.sources.readers import from_folder
+from cufit.sources.store import build_store, open_store
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.loop import Batch
 

@@ -16,7 +16,7 @@ from feed import loader_of, write_images
 from naive import NaiveCufit
 
 from cufit.core import loss_scaler, matrix_precision
-from cufit.data.sources import from_folder
+from cufit.sources.readers import from_folder
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.record import train_config
 from cufit.methods.loop import make_optimizer, train_epoch

@@ -189,8 +189,11 @@ def write_json(path, obj)->Path:
     return Path(path)
 
 def read_json(path):
-    "Read a JSON file."
-    return json.loads(Path(path).read_text())
+    "Read a JSON file; one that cannot be read is named."
+    try: return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as e:
+        raise CufitError(f'{path} cannot be read: {e}. It may have been cut short; bring it back '
+                         'from a copy, or make it again.') from e
 
 # %% ../nbs/api/core.ipynb #726fc0cd
 def file_sha256(path)->str:

@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['OKABE_ITO', 'CYCLE', 'DASHES', 'MARKERS', 'METHOD_COLORS', 'METHOD_DASHES', 'looks', 'style', 'fewer_colors',
-           'Picture', 'figure_png', 'new_figure', 'check_images', 'check_length', 'mosaic', 'draw_images', 'image_grid']
+           'printable', 'Picture', 'figure_png', 'new_figure', 'check_images', 'check_length', 'mosaic', 'draw_images',
+           'image_grid']
 
 # %% ../nbs/api/figure.ipynb #694337a6
-import base64, io, textwrap
+import base64, functools, io, textwrap
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from PIL import Image
 
 from .core import CufitError
@@ -75,6 +78,34 @@ def fewer_colors(sheet:Image.Image, # RGB
     small.putpalette(table.ravel().tolist())
     return small
 
+# %% ../nbs/api/figure.ipynb #b253b328
+@functools.cache
+def _letters(path): return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
+
+def _plain(): return _letters(font_manager.findfont(font_manager.FontProperties()))
+
+@functools.cache
+def _family(letter): # of an installed font that has it, or None
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda f: (f.style, f.weight != 400)):
+        try:
+            if font.name != 'Last Resort' and letter in _letters(font.fname): return font.name
+        except (OSError, RuntimeError): continue   # a font that cannot be opened has no letters
+    return None
+
+def printable(text)->str:
+    "The text with every letter that no font here has as its number, such as U+75C5."
+    text, plain = str(text), _plain()
+    return ''.join(c if c in plain or c.isspace() or _family(c) else f'U+{ord(c):04X} '
+                   for c in text) if set(text)-plain else text
+
+def _other_fonts(fig):
+    "Let each text fall back on fonts that have the letters which its own has not."
+    for ax in fig.axes: ax.get_xticklabels(), ax.get_yticklabels()   # makes them
+    for text in fig.findobj(Text):
+        lacks = {c for c in text.get_text() if not c.isspace()}-_plain()
+        if lacks and (found := {f for c in lacks if (f := _family(c))}):
+            text.set_fontfamily([*mpl.rcParams['font.family'], *sorted(found)])
+
 # %% ../nbs/api/figure.ipynb #5734488b
 class Picture(Figure):
     "A matplotlib figure that shows itself once, as the last value of a cell, without `pyplot`."
@@ -89,6 +120,7 @@ def figure_png(fig:Figure, # any matplotlib figure
               )->bytes: # a PNG file
     "The figure as the bytes of a PNG file, for reports and widgets."
     kept, fig.dpi = fig.dpi, dpi or fig.dpi
+    _other_fonts(fig)
     try: canvas = FigureCanvasAgg(fig); canvas.draw()
     finally: fig.dpi = kept
     sheet, out = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]), io.BytesIO()
@@ -159,7 +191,7 @@ def draw_images(ax, # the axes to draw on
     most = max(8, int(72*width/columns/5))       # letters that fit above an image, 5 points each
     titles = [t if t is None
               else '\n'.join(textwrap.fill(line, most, break_long_words=False)
-                             for line in str(t).split('\n'))
+                             for line in printable(t).split('\n'))
               for t in titles]
     lines = max((str(t).count('\n')+1 for t in titles if t is not None), default=0)
     # a line of text takes 0.16 inch

@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .core import CufitError
-from .figure import CYCLE, MARKERS, check_length, looks, new_figure, style
+from .figure import CYCLE, MARKERS, check_length, looks, new_figure, printable, style
 
 # %% ../nbs/api/plot.ipynb #64efb96a
 def shorten(name, # text of one or more lines
             most:int=16, # letters in a line
            )->str:
     "Lines cut to at most so many letters; one that was cut ends in an ellipsis."
-    return '\n'.join(t if len(t) <= most else t[:most-1] + '…' for t in str(name).split('\n'))
+    return '\n'.join(t if len(t) <= most else t[:most-1] + '…'
+                     for t in printable(name).split('\n'))
 
 def _number(v, fmt, zeros):
     if np.isnan(v): return '–'

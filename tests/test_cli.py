@@ -51,9 +51,10 @@ def test_every_command_shows_an_example():
         assert f"Example: cufit {command}" in process(command, "--help").stdout
 
 
-def test_train_says_the_cost_first_and_the_scores_last(run):
+def test_train_says_data_and_cost_first_and_the_scores_last(run):
     out, done = run
     lines = done.stdout.splitlines()
+    assert lines.pop(0).startswith("data: cells, drawn: train 64")
     assert lines[0].startswith("cufit: 64 images x 2 epochs") and "GFLOP" in lines[0] and "minutes" in lines[0]
     assert "40.0 % nominal" in lines[1] and "realised" in lines[1]
     assert lines[2].startswith("cufit: took") and "expected" in lines[2]
@@ -62,7 +63,7 @@ def test_train_says_the_cost_first_and_the_scores_last(run):
 
 def test_a_dry_run_needs_no_folder_and_writes_nothing(tmp_path):
     done = cufit("train", "--data", "cells", "--limit", 64, "--epochs", 2, "--noise", 0.4, "--dry-run", cwd=tmp_path)
-    cost, noise = done.stdout.splitlines()
+    data, cost, noise = done.stdout.splitlines()
     assert cost.startswith("cufit: 64 images x 2 epochs") and "realised" in noise and not list(tmp_path.iterdir())
 
 
@@ -197,5 +198,5 @@ def test_own_labels_as_they_are(tmp_path, run):
     assert m["label_precision"] is None and m["label_recall"] is None and m["accuracy"] >= 0
     assert {p.name for p in (out/"figures").iterdir()} == {"confusion.png", "samples.png"}
     assert len(pd.read_csv(out/"selection.csv")) == m["n_train"]
-    found = json.loads(cufit("evaluate", run[0], "--data", tmp_path/"mine", "--split", "test").stdout)
+    found = json.loads(cufit("evaluate", run[0], "--data", tmp_path/"mine").stdout)
     assert found["data"].endswith("mine") and (run[0]/"evaluate_test.json").is_file()

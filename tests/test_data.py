@@ -10,13 +10,14 @@ import torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image, ImageFile
 
-from cufit.data import catalog, imageset, sources
+from cufit.data import imageset
+from cufit.sources import catalog, files, reading, readers
 from cufit.core import generator, numpy_rng, raises
 from cufit.data.images import center_crop, decode, flip_crop, read_image, to_rgb
 from cufit.data.sampling import epoch_batches, quotas, split_rows, stratified
 from cufit.data.imageset import ImageSet, Splits
-from cufit.data.sources import from_arrays, from_csv, from_folder, from_zip, load, resized
-from cufit.data.catalog import aptos2019, download, from_medmnist, ham10000
+from cufit.sources.readers import from_arrays, from_csv, from_folder, from_zip, load, resized
+from cufit.sources.catalog import aptos2019, download, from_medmnist, ham10000
 
 torch.set_num_threads(1)
 REAL = Path(os.environ.get('CUFIT_DATA') or Path(__file__).resolve().parents[1]/'../shared/data')
@@ -341,7 +342,7 @@ def test_folder_with_splits_and_equal_names(tmp_path):
     for split, n in (('train', 3), ('valid', 1), ('test', 2)):
         for c in 'ab':
             for i in range(n): save(tmp_path/split/c/f'{i}.png', 10*i + ord(c)-97)
-    (tmp_path/'train'/'a'/'Thumbs.db').touch(); (tmp_path/'train'/'a'/'.hidden').touch(); (tmp_path/'README.txt').touch()
+    (tmp_path/'train'/'a'/'Thumbs.db').touch(); (tmp_path/'train'/'a'/'.DS_Store').touch(); (tmp_path/'README.txt').touch()
     s = load(tmp_path, 8)
     assert [len(x) for x in s] == [6, 2, 4] and s.val.ids.tolist() == ['valid/a/0.png', 'valid/b/0.png']
     assert [str(c) for c in from_folder(tmp_path, 8, classes=('b', 'a')).train.classes] == ['b', 'a']
@@ -368,8 +369,8 @@ def test_a_group_that_straddles_given_folders(tmp_path):
     raises(lambda: from_folder(tmp_path, 8, group=r'(\w+)_\w.png'), 'Group', 'train', 'test', 'by class and group')
 
 def test_a_limit_decodes_no_more_than_it_needs(folder, monkeypatch):
-    calls, read = [], sources.file_bytes
-    monkeypatch.setattr(sources, 'file_bytes', lambda p: calls.append(p) or read(p))
+    calls, read = [], files.file_bytes
+    monkeypatch.setattr(files, 'file_bytes', lambda p: calls.append(p) or read(p))
     s = from_folder(folder, 8, limit=8)
     whole = from_folder(folder, 8)
     assert [len(x) for x in s] == [8, 2, len(whole.test)]
@@ -448,7 +449,7 @@ def test_bad_tables(tmp_path, table, row, changes, words):
     raises(lambda: from_csv(csv, 8), *words, *([] if 'Group' in words[0] else ['t.csv'] if len(words) > 1 else []))
 
 def test_the_listing_is_checked_before_anything_is_decoded(tmp_path, table, monkeypatch):
-    monkeypatch.setattr(sources, 'file_bytes', lambda p: pytest.fail(f'{p} was read'))
+    monkeypatch.setattr(reading, 'read_image', lambda fetch, name, *_: pytest.fail(f'{name} was read'))
     for changes, word in ((dict(patient='p9'), 'Group p9'), (dict(label=''), 'label'), (dict(file='gone'), 'gone'), (dict(split='x'), "'x'")):
         raises(lambda: from_csv(write_csv(tmp_path/'t.csv', **changed(table, 4, **changes)), 8), word)
     raises(lambda: from_csv(write_csv(tmp_path/'t.csv', **table), 8, classes=('df', 'mel', 'nv', 'x')), "'x'")
@@ -490,7 +491,7 @@ def test_arrays_refuse():
     raises(lambda: from_arrays(x, ['a', None]*5), 'row 1', 'label is missing')
     raises(lambda: from_arrays(x, [0, 1]*4 + [1, -1]), 'row 9', "'-1'", '0, 1')
     raises(lambda: from_arrays(x, y, ids=list('abcdefghia')), 'row 0 and row 9', 'id a')
-    raises(lambda: from_arrays(x[:3], y[:3]), 'holds no image', 'enough images')
+    raises(lambda: from_arrays(x[:3], y[:3]), 'holds no image', 'too few')
     raises(lambda: from_arrays(x, [0]*9 + [1], split=['train']*7 + ['val', 'test', 'test']), "Class '1'", 'train')
 
 def test_arrays_keep_rows_together():
@@ -508,7 +509,7 @@ def test_zip_in_a_folder_and_without_table(tmp_path, table):
         for i in range(30): z.write(tmp_path/f'{i:03}.png', f'set/images/{i:03}.png')
     assert told(load(tmp_path/'a.zip', 8).train.images) == list(range(15))
     with zipfile.ZipFile(tmp_path/'b.zip', 'w') as z: z.write(tmp_path/'000.png', '000.png')
-    raises(lambda: load(tmp_path/'b.zip', 8), 'b.zip', '0 tables labels.csv', '000.png')
+    raises(lambda: load(tmp_path/'b.zip', 8), 'b.zip', 'a table labels.csv', '000.png')
     (tmp_path/'c.zip').write_bytes((tmp_path/'a.zip').read_bytes()[:-60])
     raises(lambda: load(tmp_path/'c.zip', 8), 'c.zip', 'not a complete zip')
     raises(lambda: from_zip(tmp_path/'d.zip', 8), 'd.zip')
@@ -563,7 +564,7 @@ def test_ham10000_layouts(tmp_path, layout):
                    dx=[('nv', 'mel', 'df')[i//2 % 3] for i in range(60)], dx_type=['histo']*60, age=['']*60)
     write_csv(tmp_path/'HAM10000_metadata.csv', **columns)
     s = load(tmp_path, 8)
-    assert sum(map(len, s)) == 60 and s.train.classes == ('df', 'mel', 'nv') and sources.pick_reader(tmp_path) is ham10000
+    assert sum(map(len, s)) == 60 and s.train.classes == ('df', 'mel', 'nv') and readers.find_source(tmp_path).name == "ham10000"
     for x in s:
         n = np.array([int(i[5:]) for i in x.ids])
         assert (abs(x.images[:, 0, 0, 0] - n) < 5).all() and x.groups.tolist() == [f'HAM_{i//2}' for i in n]
@@ -709,7 +710,7 @@ def test_ham10000_is_fetched_and_read(tmp_path, from_lesson):
     "By the server that the download notebook makes: two archives and a converted table; the second call fetches neither again."
     cells = dict(Image=Image, np=np, io=io, zipfile=zipfile, hashlib=hashlib, json=__import__('json'), threading=threading, BaseHTTPRequestHandler=http.server.BaseHTTPRequestHandler,
                  ThreadingHTTPServer=http.server.ThreadingHTTPServer, parts=list(catalog.HAM_PARTS))
-    from_lesson('api/data.download', cells, 'archive', 'listing', 'Server')
+    from_lesson('api/sources.download', cells, 'archive', 'listing', 'Server')
     try:
         folder = catalog.fetch_ham10000(tmp_path/'ham', cells['address'])
         splits = load(folder, 8)

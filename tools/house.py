@@ -24,8 +24,10 @@ class Wing:
 
 HOUSE = (
     Wing("", "core figure plot metrics", "seeds, devices, errors, files; colours and grids of images; drawings of numbers; scores", "what several wings need"),
-    Wing("data", "images sampling imageset noise listing sources download catalog store", "what a training set is and where it comes from",
-         "a rule about patients: `sampling` if it draws splits, `imageset` if it checks them; a public data set to download: `catalog`; a format of files: `sources`; a kind of label noise: `noise`"),
+    Wing("data", "images sampling imageset noise", "what a training set is",
+         "a rule about patients: `sampling` if it draws splits, `imageset` if it checks them; a kind of label noise: `noise`"),
+    Wing("sources", "files listing reading tables readers download catalog store", "where a training set comes from",
+         "a public data set to download: `catalog`; a layout of folders: `files`; a kind of table: `tables`; another format: `readers`"),
     Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures: a room of its own"),
     Wing("frozen", "weights backbone features pretrain", "the frozen model", "a kind of backbone: `backbone`; what is kept of its passes: `features`"),
     Wing("methods", "record loop contract probe adapters curriculum", "how to train", "an adapter: `adapters`; another method: a room of its own; a setting of training: `record` and `loop`"),

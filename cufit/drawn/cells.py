@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core import CufitError, choose, numpy_rng
 from ..data.imageset import ImageSet, Splits
-from ..data.sources import Source, register
+from ..sources.readers import Source, register
 
 # %% ../../nbs/api/drawn.cells.ipynb #5de70d1d
 CELL_CLASSES = ('basophil', 'eosinophil', 'erythroblast', 'immature granulocyte', 'lymphocyte',
@@ -306,5 +306,5 @@ def _known(): return dict(cells=dict(
     what='drawn blood cells, 8 classes: for learning, not for diagnosis', licence='Apache-2.0',
     source='drawn by this package', how='Nothing to get: --data cells.'))
 
-register(Source('cells', read_cells, lambda s: s == 'cells', 'the drawn cells', _known,
-                drawn=True));
+register(Source('cells', lambda s: s == 'cells', 'the drawn cells', reader=read_cells,
+                known=_known, drawn=True));

@@ -22,12 +22,13 @@ from ..metrics import jsonable, label_precision, label_recall, scores
 from ..data.sampling import stratified
 from ..data.imageset import SPLITS, Splits
 from ..data.noise import NoiseRecord
-from ..data.sources import is_drawn
-from ..data.store import is_store
+from ..sources.readers import is_drawn, joined, load_part
+from ..sources.store import is_store, open_store
 from ..frozen.backbone import embedded_name, load_backbone
+from ..methods.loop import check_longer
 from ..methods.contract import all_methods, load_method
-from .settings import (add_noise, load_splits, noise_line, split_settings,
-                                absolute, differences, read_splits, same_place,
+from .settings import (READING, absolute, add_noise, differences, image_size, load_splits,
+                                noise_line, read_splits, reading, same_place, split_settings,
                                 with_written_labels, write_splits, written_settings)
 from .cost import estimate, peak_megabytes
 
@@ -104,8 +105,9 @@ def train_run(out, # run folder; a dry run needs none
                          'named. Give one: --out runs/mine.')
     config,training = split_settings(settings)
     config = replace(config, **{k: absolute(getattr(config, k)) for k in _PLACES})
-    if out is not None: out = Path(out); _refuse_other(out, resume, config, training)
+    if out is not None: out = Path(out).expanduser(); _refuse_other(out, resume, config, training)
     if not (dry_run or resume) and team().main: _try_out(out)
+    if config.cache: _try_out(Path(config.cache), '--cache')
     name = config.backbone
     if resume and config.weights is None:   # its weights may have another name by now
         name = embedded_name(name, read_json(out/'config.json').get('backbone_sha256'))
@@ -113,8 +115,9 @@ def train_run(out, # run folder; a dry run needs none
                                training.seed, config.device)
     main,found = team().main,_images_hash(config)
     if splits is None:
-        splits = (_taken_up(out, config, vit.img_size, training.seed, say if main else _quiet)
-                  if resume else load_splits(config, vit.img_size, training.seed))
+        tell = say if main else _quiet
+        splits = (_taken_up(out, config, vit.img_size, training.seed, tell)
+                  if resume else load_splits(config, vit.img_size, training.seed, say=tell))
     if out is not None: _refuse_replaced(out, resume, found := found or _hash_of(splits))
     train,val,record = add_noise(splits, config)
     method = all_methods()[config.method](vit, train.classes, training.seed,
@@ -155,7 +158,7 @@ def train_run(out, # run folder; a dry run needs none
     return metrics
 
 # %% ../../nbs/api/run.experiment.ipynb #57b2739e
-_PLACES = ('data', 'store', 'weights', 'cache')
+_PLACES = ('data', 'root', 'store', 'weights', 'cache')
 
 def _quiet(line): pass
 
@@ -164,8 +167,8 @@ def _taken_up(out, config, img_size, seed, say):
     assigned = read_splits(out)
     if assigned is None:
         say(f'{out} was begun by a version that kept no splits.csv: the splits are drawn again')
-        return load_splits(config, img_size, seed)
-    splits = load_splits(config, img_size, seed, assigned)
+        return load_splits(config, img_size, seed, say=say)
+    splits = load_splits(config, img_size, seed, assigned, say)
     for line in differences(assigned, config.data): say(line)
     test = set(assigned.table.id[assigned.table.split == 'test'])
     if lost := [i for i in assigned.missing if i not in test]:
@@ -194,14 +197,14 @@ def how_to_go_on(out)->str: # run folder
     return (f'{out} has {done} complete epoch{"s"*(done != 1)}. The same command with --resume '
             'goes on from there and ends as if it had not been stopped.')
 
-def _try_out(out):
+def _try_out(out, option='--out'):
     "Raise before images are read if nothing can be written."
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as e:
         raise CufitError(f'Nothing can be written to {out}: {e.strerror}. '
-                         'Give a folder of your own with --out.') from e
+                         f'Give a folder of your own with {option}.') from e
 
 def _refuse_other(out, resume, config, training):
     if (out/'metrics.json').exists() and not resume:
@@ -220,6 +223,8 @@ def _refuse_other(out, resume, config, training):
                   and not (k in _PLACES and same_place(then[k], v))}:
         raise CufitError(f'{out} was begun with other settings (then, now): {differ}. '
                          'Use the same, or another folder.')
+    check_longer(written_settings(out)[1].epochs, training,
+                 load_tensors(out/'resume.safetensors')[1]['epoch'], out)
 
 def _metrics(method, logits, history, test, record, config, training, facts):
     modules = module_scores(logits, test.labels, history, record, known=config.noise > 0)
@@ -246,30 +251,28 @@ def predictions(data, # `ImageSet`
 # %% ../../nbs/api/run.experiment.ipynb #a934e525
 def evaluate_run(run, # run folder
                  data:str=None, # as in `RunConfig`; the run's own unless given
-                 split:str='test', # 'train', 'val' or 'test'
+                 split:str=None, # train, val, test or all; test unless given, or all without splits
                  device:str='auto', # where to run
                  weights=None, # the backbone's file, where it is no longer where the run had it
                  say=None, # called with what is different now from what the run knew
-                 **columns, # image, label, split_column and group: columns, as in `RunConfig`
+                 out=None, # folder for the scores; that of the run unless given
+                 **options, # image, label, split_column, ...: how data is read, as in `RunConfig`
                 )->dict: # what was written to evaluate_<split>.json
     "Score a finished run on one split, labels as they are in the source."
-    run = Path(run)
+    run, say = Path(run).expanduser(), say or _quiet
+    out = Path(out or run).expanduser()
     config,training = written_settings(run)
-    say,assigned = say or _quiet,read_splits(run)
-    if data is None or same_place(data, config.data): data = None
-    else:   # the columns, limit, store and splits are those of the run's data
-        config,assigned = replace(config, image=None, label=None, split=None, group=None,
-                                  limit=None, store=None),None
-    columns['split'] = columns.pop('split_column', None)
-    config = replace(config, **{k: v for k, v in dict(data=data, **columns).items()
-                                if v is not None})
-    choose(split, SPLITS, 'split')
+    own = data is None or same_place(data, config.data)
+    if not own:   # how the run's data is read says nothing of other data
+        config = replace(config, data=absolute(data), limit=None, store=None,
+                         **dict.fromkeys(k for k in READING if k != 'window'))
+    options['split'] = options.pop('split_column', None)
+    config = replace(config, **{k: v for k, v in options.items() if v is not None})
+    if split is not None: choose(split, (*SPLITS, 'all'), 'split')
     method = load_method(run, device=device, weights=weights)
-    if data is None and not assigned and not is_drawn(config.data):
-        say(f'{run} is of a version that kept no splits.csv: the splits are drawn again, and are '
-            'those of the run only if nothing in its data has changed')
-    test = getattr(load_splits(config, method.vit.img_size, training.seed, assigned), split)
-    for line in differences(assigned, config.data) if assigned else (): say(line)
+    size = method.vit.img_size
+    if own: test, split = _own_part(run, config, size, training.seed, split or 'test', say)
+    else: split, test = _other_part(config, size, method.classes, split, say)
     if tuple(test.classes) != method.classes:
         raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} '
                          f'has {tuple(test.classes)}. Score data with the same classes.')
@@ -277,7 +280,29 @@ def evaluate_run(run, # run folder
     found = scores(said, test.labels) | dict(data=config.data, split=split, n=len(test),
                                              run=str(run))
     if team().main:
-        write_json(run/f'evaluate_{split}.json', found)
-        with atomic(run/f'predictions_{split}.csv') as part:
+        file = out/f'evaluate_{split}.json'
+        if file.is_file() and not same_place(then := read_json(file).get('data'), config.data):
+            say(f'{file} held the scores on {then}; they are replaced (--out keeps both)')
+        write_json(file, found)
+        with atomic(out/f'predictions_{split}.csv') as part:
             predictions(test, said).to_csv(part, index=False)
     return found
+
+def _own_part(run, config, img_size, seed, split, say):
+    "One split of a run, or all of it, and its name."
+    assigned = read_splits(run)
+    if not assigned and not is_drawn(config.data):
+        say(f'{run} is of a version that kept no splits.csv: the splits are drawn again, and are '
+            'those of the run only if nothing in its data has changed')
+    warned = lambda line: say(line) if line.startswith('warning: ') else None
+    splits = load_splits(config, img_size, seed, assigned, warned)
+    for line in differences(assigned, config.data) if assigned else (): say(line)
+    return joined(splits, split), split
+
+def _other_part(config, img_size, classes, split, say):
+    "Images that the run has never been near: the name of their split, and the images."
+    size = image_size(config, img_size)
+    if not is_drawn(config.data) and is_store(config.data):
+        return split or 'test', joined(open_store(config.data, size), split or 'test')
+    options = reading(config) | ({} if is_drawn(config.data) else dict(classes=classes, say=say))
+    return load_part(config.data, size, split, **options)

@@ -16,8 +16,8 @@ from fastcore.basics import patch
 
 from . import report
 from ..core import array_sha256, choose, team
-from ..data.download import data_home
-from ..data.catalog import medmnist_file
+from ..sources.download import data_home
+from ..sources.catalog import medmnist_file
 from ..frozen.backbone import load_backbone
 from ..methods.record import TrainConfig
 from ..methods.contract import Method, all_methods

@@ -100,7 +100,7 @@ def opened(site, chromium, name):
     page.close()
 
 
-@pytest.mark.parametrize("name", ["index.html", "lessons/5_curriculum.html", "api/data.sources.html", "reference/house.html"])
+@pytest.mark.parametrize("name", ["index.html", "lessons/5_curriculum.html", "api/sources.readers.html", "reference/house.html"])
 def test_a_page_opens(site, chromium, name): opened(site, chromium, name)
 
 
