@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['HALVES', 'PRECISIONS', 'CufitError', 'choose', 'raises', 'load_plugins', 'stream_seed', 'generator', 'numpy_rng',
            'global_seed', 'Team', 'team', 'pick_device', 'autocast', 'loss_scaler', 'matrix_precision', 'atomic',
-           'write_json', 'read_json', 'file_sha256', 'array_sha256', 'save_tensors', 'load_tensors', 'bar_stream',
-           'progress']
+           'write_json', 'read_json', 'read_text_table', 'file_sha256', 'array_sha256', 'save_tensors', 'load_tensors',
+           'bar_stream', 'progress']
 
 # %% ../nbs/api/core.ipynb #89fdd6d0
 import difflib, functools, hashlib, json, os, random, sys, tempfile
@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -194,6 +195,14 @@ def read_json(path):
     except (OSError, ValueError) as e:
         raise CufitError(f'{path} cannot be read: {e}. It may have been cut short; bring it back '
                          'from a copy, or make it again.') from e
+
+def read_text_table(path # a CSV that was written here
+                   )->pd.DataFrame:
+    "A table whose ids and names stay text: 007 is no number, and NA is a class."
+    names = ('id', 'label', 'given', 'prediction', 'split', 'group')
+    numbers = [c for c in pd.read_csv(path, nrows=0) if c not in names]
+    return pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False,
+                       na_values={c: [''] for c in numbers})
 
 # %% ../nbs/api/core.ipynb #726fc0cd
 def file_sha256(path)->str:

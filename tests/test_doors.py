@@ -370,3 +370,100 @@ def test_predictions_stand_beside_the_scores(tmp_path, folder):
     assert list(table.columns) == ["id", "label", "prediction", "p(basophil)", "p(monocyte)"] and len(table) == found["n"]
     assert (table.label == table.prediction).mean() == pytest.approx(metrics["accuracy"])
     assert np.allclose(table.iloc[:, 3:].sum(axis=1), 1, atol=1e-4) and set(table.id) == set(read_splits(tmp_path/"run").table.query("split == 'test'").id)
+
+
+# ---- other people's images, and what is said
+
+def test_external_images_whatever_they_bring(tmp_path, folder, drawn):
+    "All rows without splits, the test split otherwise, any by name; classes that are absent have no recall."
+    run(tmp_path/"run", folder)
+    for i in range(10): put(tmp_path/"part"/CLASSES[0]/f"{i:03}.png", drawn[i])
+    for i in range(12): put(tmp_path/"given"/("test" if i < 8 else "train")/CLASSES[i % 2]/f"{i}.png", drawn[30*(i % 2)+i])
+    for i in range(4): put(tmp_path/"only"/"test"/CLASSES[i % 2]/f"{i}.png", drawn[30*(i % 2)+i])
+    found, _ = scored(tmp_path/"run", data=str(tmp_path/"part"))
+    assert (found["split"], found["n"], found["per_class_recall"][1]) == ("all", 10, None)
+    table = pd.read_csv(tmp_path/"run"/"predictions_all.csv")
+    assert list(table.columns) == ["id", "label", "prediction", *(f"p({c})" for c in CLASSES)] and len(table) == 10
+    assert [(f["split"], f["n"]) for f in (scored(tmp_path/"run", data=str(tmp_path/d), split=s)[0] for d, s in (("given", None), ("given", "all"), ("only", None), ("given", "train")))] == [("test", 8), ("all", 12), ("test", 4), ("train", 4)]
+    _, said = scored(tmp_path/"run")
+    assert any("held the scores on" in line and "given" not in line for line in said)   # of `only`, which are replaced
+    found, _ = scored(tmp_path/"run", split="all")
+    assert found["n"] == 60
+
+
+def test_scores_of_other_data_can_stand_elsewhere(tmp_path, folder):
+    run(tmp_path/"run", folder)
+    evaluate_run(tmp_path/"run", out=tmp_path/"apart")
+    assert {p.name for p in (tmp_path/"apart").iterdir()} == {"evaluate_test.json", "predictions_test.csv"} and not (tmp_path/"run"/"evaluate_test.json").exists()
+
+
+def test_ids_stay_text(tmp_path, drawn):
+    from cufit.core import read_text_table
+    for i, image in enumerate(drawn): put(tmp_path/"scans"/f"{i:03}.png", image)
+    pd.DataFrame(dict(image=[f"{i:03}" for i in range(60)], label=[("NA", "x")[i//30] for i in range(60)])).to_csv(tmp_path/"scans"/"labels.csv", index=False)
+    run(tmp_path/"run", tmp_path/"scans")
+    scored(tmp_path/"run")
+    ids = {f"{i:03}" for i in range(60)}
+    for name, column in (("splits.csv", "label"), ("selection.csv", "given"), ("predictions_test.csv", "label")):
+        table = read_text_table(tmp_path/"run"/name)
+        assert set(table.id) <= ids and set(table[column]) == {"NA", "x"}, name
+
+
+def test_the_command_line_has_every_way_out(tmp_path, drawn, capsys):
+    from cufit.cli import app
+    for i, image in enumerate(drawn): put(tmp_path/"pictures"/f"{i}.png", image)
+    pd.DataFrame(dict(image=[f"{i}.png" for i in range(60)], label=[CLASSES[i//30] for i in range(60)], patient=["p1", "p2"]*30, split=["train"]*60)).to_csv(tmp_path/"t.csv", index=False)
+    app(["train", "--data", str(tmp_path/"t.csv"), "--root", str(tmp_path/"pictures"), "--no-group", "--no-split", "--classes", f"{CLASSES[1]}, {CLASSES[0]}", "--method", "linear", "--epochs", "1", "--resize", "48", "--out", str(tmp_path/"run")], standalone_mode=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f"({CLASSES[1]} 30, {CLASSES[0]} 30)") and "drawn here by class: train 42" in lines[2] and "groups: none" in lines[3]
+    config = read_json(tmp_path/"run"/"config.json")
+    assert (config["group"], config["split"], config["classes"], config["root"]) == (False, False, [*CLASSES[::-1]], str(tmp_path/"pictures"))
+    app(["evaluate", str(tmp_path/"run")], standalone_mode=False)   # reads it in the same way
+    assert '"n": 12' in capsys.readouterr().out
+
+
+def test_a_store_serves_the_run_that_built_it(tmp_path, folder, drawn):
+    "Evaluation holds to the splits of the run when the folder has grown."
+    metrics, said = run(tmp_path/"run", folder, store=str(tmp_path/"store"))
+    assert any(line.startswith("data: ") for line in said)
+    put(folder/CLASSES[0]/"a_new.png", drawn[3])
+    found, said = scored(tmp_path/"run")
+    assert found["n"] == metrics["n_test"] and found["accuracy"] == metrics["accuracy"] and any("1 images are new" in line for line in said)
+    with pytest.raises(CufitError, match="have come"): run(tmp_path/"other", folder, store=str(tmp_path/"store"))
+
+
+def test_a_cut_config_is_named(tmp_path, folder):
+    run(tmp_path/"run", folder)
+    path = tmp_path/"run"/"config.json"
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(CufitError, match="config.json cannot be read"): scored(tmp_path/"run")
+
+
+def test_a_cache_that_cannot_be_made_is_tried_first(tmp_path):
+    (tmp_path/"file").write_text("")
+    with pytest.raises(CufitError, match="with --cache"): run(tmp_path/"run", "nowhere", cache=str(tmp_path/"file"/"below"))
+
+
+def test_home_is_understood_in_every_place(tmp_path, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    metrics, _ = run("~/run", "~/scans", cache="~/kept", store="~/store")
+    assert (tmp_path/"run"/"metrics.json").is_file() and (tmp_path/"store"/"store.json").is_file() and (tmp_path/"kept").is_dir()
+    assert scored("~/run")[0]["n"] == metrics["n_test"]
+
+
+def test_fewer_epochs_are_refused_before_images_are_read(tmp_path, folder, monkeypatch):
+    cut(monkeypatch, tmp_path/"cut", folder)
+    import cufit.run.experiment as experiment
+    monkeypatch.setattr(experiment, "load_splits", lambda *args, **kwargs: pytest.fail("images were read"))
+    with pytest.raises(CufitError, match="was begun for 3 epochs|epochs behind it"): run(tmp_path/"cut", folder, epochs=1, checkpoint_seconds=0, resume=True)
+
+
+def test_classes_in_other_scripts_can_be_told_apart(tmp_path, recwarn):
+    "Where no font has a letter, its number stands there; a row of boxes would be the same for every class."
+    from cufit.figure import printable
+    names = ("病变", "正常")
+    shown = [printable(n) for n in names]
+    assert all(s == n or s.count("U+") == 2 for s, n in zip(shown, names)) and len(set(shown)) == 2
+    labels = np.arange(20) % 2
+    figures(tmp_path, names, labels, labels)
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]

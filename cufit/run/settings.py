@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import CufitError, atomic, choose, read_json
+from ..core import CufitError, atomic, choose, read_json, read_text_table
 from ..data.images import parse_window
 from ..data.imageset import Splits
 from ..sources.listing import Assigned
@@ -158,7 +158,7 @@ def read_splits(folder, # run folder
     "The splits of a run."
     path = Path(folder)/'splits.csv'
     if not path.is_file(): return None
-    return Assigned(pd.read_csv(path, dtype=str, keep_default_na=False))
+    return Assigned(read_text_table(path))
 
 def with_written_labels(splits:Splits, # read with `assigned`
                         assigned:Assigned, # the splits of the run

@@ -7,7 +7,7 @@ __all__ = ['SUFFIXES', 'LITTER', 'TEXTS', 'LEFT', 'OUT', 'AGAIN', 'is_image', 'i
            'file_bytes', 'zip_files', 'refuse_masks', 'class_files']
 
 # %% ../../nbs/api/sources.files.ipynb #1b7c9b45
-import fnmatch, os, posixpath, re, zipfile
+import fnmatch, os, posixpath, re, zipfile, zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,6 +127,10 @@ def file_bytes(path)->bytes:
                          'rights.') from e
 
 # %% ../../nbs/api/sources.files.ipynb #17524570
+# what `zipfile` raises where a byte of an archive is another one
+_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError,
+            ValueError)
+
 def zip_files(path, # archive
               include=None, exclude=None, # patterns, as in `folder_files`
              )->Files:
@@ -135,7 +139,7 @@ def zip_files(path, # archive
         # many programs write UTF-8 without saying so; others write an old code page
         try: archive = zipfile.ZipFile(path, metadata_encoding='utf-8')
         except UnicodeDecodeError: archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as e:
+    except _DAMAGED as e:
         raise CufitError(f'{path} is not a complete zip archive: {e}. '
                          'Copy or download it again.') from e
     wanted, out = patterns(include or '*'), patterns(exclude)
@@ -154,7 +158,12 @@ def zip_files(path, # archive
         if name in found:
             raise CufitError(f'{path} holds {name} twice. Pack it again, each file once.')
         found[name] = info
-    return Files(str(path), sorted(found), folders, lambda n: archive.read(found[n]),
+    def fetch(name):
+        try: return archive.read(found[name])
+        except _DAMAGED as e:
+            raise CufitError(f'{name} cannot be read from {path}: {e}. '
+                             'Copy or download the archive again.') from e
+    return Files(str(path), sorted(found), folders, fetch,
                  lambda n: (found[n].file_size, found[n].CRC), skipped, bool(include))
 
 # %% ../../nbs/api/sources.files.ipynb #87b9f4b6
