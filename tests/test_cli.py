@@ -199,4 +199,4 @@ def test_own_labels_as_they_are(tmp_path, run):
     assert {p.name for p in (out/"figures").iterdir()} == {"confusion.png", "samples.png"}
     assert len(pd.read_csv(out/"selection.csv")) == m["n_train"]
     found = json.loads(cufit("evaluate", run[0], "--data", tmp_path/"mine").stdout)
-    assert found["data"].endswith("mine") and (run[0]/"evaluate_test.json").is_file()
+    assert found["data"].endswith("mine") and (run[0]/"evaluate_all.json").is_file()

@@ -130,6 +130,39 @@ def test_formats_of_folders_are_those_of_tables(tmp_path, suffix, kind):
     assert told(read(tmp_path/"s")[0]) == list(range(20)) == told(read(tmp_path/"t.csv", root=tmp_path/"s")[0])
 
 
+def tiff(channels=1, bits=16, sample=1, size=4):
+    "A bare TIFF, as a microscope may write it; Pillow writes none of these."
+    data = bytes(size*size*channels*bits//8)
+    tags = [(256, 3, size), (257, 3, size), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 200), (277, 3, channels), (278, 3, size), (279, 4, len(data)), (339, 3, sample)]
+    head = b"II*\0" + (8).to_bytes(4, "little") + len(tags).to_bytes(2, "little")
+    for tag, kind, value in tags: head += tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + (1).to_bytes(4, "little") + value.to_bytes(4, "little")
+    return head.ljust(200, b"\0") + data
+
+
+@pytest.mark.parametrize("kind, words", [
+    (dict(channels=4, bits=16), ("channels 4", "bits 16")), (dict(bits=64, sample=3), ("bits 64", "sample format 3")), (dict(bits=16, sample=2), ("sign", "--window")), (dict(bits=32, sample=2), ("--window",))])
+def test_tiffs_that_cannot_be_read_say_what_they_are(tmp_path, kind, words):
+    put(scans(tmp_path/"s")/"cyst"/"odd.tif", tiff(**kind))
+    message = refused(tmp_path/"s")
+    assert "odd.tif" in message and "not an image" not in message and all(w in message for w in words), message
+
+
+def test_a_signed_tiff_has_a_way_in(tmp_path):
+    put(scans(tmp_path/"s")/"cyst"/"odd.tif", tiff(bits=16, sample=2))
+    assert len(told(read(tmp_path/"s", window="-1000,1000")[0])) == 31
+
+
+def test_very_large_pictures_say_how_large_and_how_to_allow_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    put(scans(tmp_path/"s")/"cyst"/"huge.png", png(77, size=64))
+    message = refused(tmp_path/"s")
+    assert "huge.png is very large" in message and "4096 pixels" in message and "CUFIT_MAX_PIXELS" in message
+    monkeypatch.setenv("CUFIT_MAX_PIXELS", "4096")
+    assert 77 in told(read(tmp_path/"s")[0])
+    monkeypatch.setenv("CUFIT_MAX_PIXELS", "many")
+    assert "CUFIT_MAX_PIXELS is 'many'" in refused(tmp_path/"s")
+
+
 # ---- archives
 
 def zipped(path, files, **options):
@@ -330,8 +363,8 @@ def test_other_data_by_what_it_has(tmp_path):
     scans(tmp_path/"given"/"train"), scans(tmp_path/"given"/"test", 6)
     scans(tmp_path/"only"/"test", 8, classes=("tumour",))
     def part(name, split=None): return load_part(tmp_path/name, 8, split, classes=classes, say=lambda line: None)
-    assert [(n, len(s)) for n, s in (part("plain"), part("given"), part("given", "train"), part("given", "all"), part("only"))] == [("all", 30), ("test", 6), ("train", 30), ("all", 36), ("test", 8)]
-    one = part("only")[1]
+    assert [(n, sum(map(len, s))) for n, s in (part("plain"), part("given"), part("given", "train"), part("given", "all"), part("only"))] == [("all", 30), ("test", 6), ("train", 30), ("all", 36), ("test", 8)]
+    [one] = part("only")[1]
     assert one.classes == classes and set(one.labels) == {1}
     with pytest.raises(CufitError, match="gives no splits"): part("plain", "test")
     with pytest.raises(CufitError, match="has no val; its splits are test"): part("only", "val")

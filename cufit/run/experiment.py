@@ -22,7 +22,7 @@ from ..metrics import jsonable, label_precision, label_recall, scores
 from ..data.sampling import stratified
 from ..data.imageset import SPLITS, Splits
 from ..data.noise import NoiseRecord
-from ..sources.readers import is_drawn, joined, load_part
+from ..sources.readers import is_drawn, load_part, parts_of
 from ..sources.store import is_store, open_store
 from ..frozen.backbone import embedded_name, load_backbone
 from ..methods.loop import check_longer
@@ -271,25 +271,25 @@ def evaluate_run(run, # run folder
     if split is not None: choose(split, (*SPLITS, 'all'), 'split')
     method = load_method(run, device=device, weights=weights)
     size = method.vit.img_size
-    if own: test, split = _own_part(run, config, size, training.seed, split or 'test', say)
-    else: split, test = _other_part(config, size, method.classes, split, say)
-    if tuple(test.classes) != method.classes:
+    if own: split, parts = _own_part(run, config, size, training.seed, split or 'test', say)
+    else: split, parts = _other_part(config, size, method.classes, split, say)
+    if tuple(parts[0].classes) != method.classes:
         raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} '
-                         f'has {tuple(test.classes)}. Score data with the same classes.')
-    said = method.predict_proba(test, training.precision)
-    found = scores(said, test.labels) | dict(data=config.data, split=split, n=len(test),
-                                             run=str(run))
+                         f'has {tuple(parts[0].classes)}. Score data with the same classes.')
+    said = [method.predict_proba(part, training.precision) for part in parts]
+    found = scores(np.concatenate(said), np.concatenate([p.labels for p in parts]))
+    found |= dict(data=config.data, split=split, n=sum(map(len, parts)), run=str(run))
     if team().main:
         file = out/f'evaluate_{split}.json'
         if file.is_file() and not same_place(then := read_json(file).get('data'), config.data):
             say(f'{file} held the scores on {then}; they are replaced (--out keeps both)')
         write_json(file, found)
         with atomic(out/f'predictions_{split}.csv') as part:
-            predictions(test, said).to_csv(part, index=False)
+            pd.concat(map(predictions, parts, said)).to_csv(part, index=False)
     return found
 
 def _own_part(run, config, img_size, seed, split, say):
-    "One split of a run, or all of it, and its name."
+    "The name of a split of a run, or of all, and its images."
     assigned = read_splits(run)
     if not assigned and not is_drawn(config.data):
         say(f'{run} is of a version that kept no splits.csv: the splits are drawn again, and are '
@@ -297,12 +297,12 @@ def _own_part(run, config, img_size, seed, split, say):
     warned = lambda line: say(line) if line.startswith('warning: ') else None
     splits = load_splits(config, img_size, seed, assigned, warned)
     for line in differences(assigned, config.data) if assigned else (): say(line)
-    return joined(splits, split), split
+    return split, parts_of(splits, split)
 
 def _other_part(config, img_size, classes, split, say):
     "Images that the run has never been near: the name of their split, and the images."
     size = image_size(config, img_size)
     if not is_drawn(config.data) and is_store(config.data):
-        return split or 'test', joined(open_store(config.data, size), split or 'test')
+        return split or 'test', parts_of(open_store(config.data, size), split or 'test')
     options = reading(config) | ({} if is_drawn(config.data) else dict(classes=classes, say=say))
     return load_part(config.data, size, split, **options)

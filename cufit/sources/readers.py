@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SOURCES', 'channels_first', 'resized', 'from_arrays', 'path_groups', 'list_classes', 'list_folder', 'read_with',
            'from_folder', 'find_table', 'list_csv', 'from_csv', 'find_labels', 'list_zip', 'from_zip', 'Source',
-           'register', 'all_sources', 'find_source', 'is_drawn', 'load', 'list_source', 'load_part', 'joined']
+           'register', 'all_sources', 'find_source', 'is_drawn', 'load', 'list_source', 'load_part', 'parts_of']
 
 # %% ../../nbs/api/sources.readers.ipynb #0cb2affd
 import inspect, os, re
@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..core import CufitError, choose, load_plugins
 from ..data.images import decode
-from ..data.imageset import ImageSet, Splits, check_images
+from ..data.imageset import Splits, check_images
 from .files import class_files, file_bytes, folder_files, zip_files
 from .listing import SPLIT_NAMES, Listing, make_listing
 from .reading import read_listing, read_part
@@ -299,18 +299,16 @@ def load_part(source, # as in `load`
               part:str=None, # train, val, test or all; unless given test, or all without splits
               window=None, say=None, # as in `read_listing`
               **options, # of its lister or reader
-             )->tuple: # name of the part, `ImageSet`
+             )->tuple: # name of the part, list of `ImageSet`
     "Images to be scored; some of the classes that are named in `options` may be absent."
     listing = list_source(source, size, **options)
-    if listing: return read_part(listing, size, part, window, say)
-    return part or 'test', joined(load(source, size, **options), part or 'test')
+    if listing:
+        part, images = read_part(listing, size, part, window, say)
+        return part, [images]
+    return part or 'test', parts_of(load(source, size, **options), part or 'test')
 
-def joined(splits:Splits, # all of one source
-           part:str, # train, val, test or all
-          )->ImageSet:
-    "One split, or all of them behind each other."
-    if part != 'all': return getattr(splits, part)
-    groups = None if splits.train.groups is None else np.concatenate([s.groups for s in splits])
-    return ImageSet(np.concatenate([s.images for s in splits]),
-                    np.concatenate([s.labels for s in splits]),
-                    np.concatenate([s.ids for s in splits]), splits.train.classes, groups)
+def parts_of(splits:Splits, # all of one source
+             part:str, # train, val, test or all
+            )->list: # of `ImageSet`; all three are not joined, since they may not fit into memory
+    "One split, or all of them."
+    return [*splits] if part == 'all' else [getattr(splits, part)]
