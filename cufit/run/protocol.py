@@ -15,7 +15,7 @@ import torch
 from ..core import CufitError, pick_device, read_json
 from ..frozen.backbone import load_backbone
 from ..methods.contract import all_methods
-from .settings import add_noise, load_splits, split_settings
+from .settings import READING, add_noise, load_splits, split_settings
 from .cost import estimate
 from .experiment import train_run
 from .lesson import DINO
@@ -64,9 +64,10 @@ def _setting(key):
     return vit,load_splits(config, vit.img_size, training.seed)
 
 def _shared(settings):
-    seen = ('data', 'image', 'label', 'split', 'group', 'store', 'limit', 'resize', 'backbone',
-            'weights', 'weights_sha256', 'img_size', 'seed', 'device')   # what `_setting` reads
-    return _setting(tuple(sorted((k, v) for k, v in settings.items() if k in seen)))
+    seen = (*READING, 'data', 'store', 'limit', 'resize', 'backbone', 'weights', 'weights_sha256',
+            'img_size', 'seed', 'device')   # what `_setting` reads
+    return _setting(tuple(sorted((k, tuple(v) if isinstance(v, list) else v)
+                                 for k, v in settings.items() if k in seen)))
 
 def minutes_by_epochs(settings:dict, # of one run
                      ): # minutes that epochs do not change, and minutes per epoch
