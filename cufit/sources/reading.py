@@ -109,7 +109,8 @@ def read_rows(listing:Listing, # with `fetch` or `pixels`
             raise CufitError(f'{listing.origin} holds 8-bit images in one file or in memory: it '
                              'has no use for a window or a store. Leave it out.')
         images = listing.pixels(rows, size)
-        noted.digest = {i: _digest(p) for i, p in enumerate(images)}
+        if listing.kind:   # arrays that somebody holds in memory have no names to mix up
+            noted.digest = {i: _digest(p) for i, p in enumerate(images)}
     else:
         files = listing.column('file')[rows]
         image = lambda i: read_image(listing.fetch, files[i], window, noted.taker(i))
