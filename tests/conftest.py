@@ -1,5 +1,6 @@
 "What several tests share."
 import ast
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -26,6 +27,23 @@ def from_lesson():
         assert not missing, f"{notebook}.ipynb does not define {missing}"
         return [namespace[n] for n in names]
     return load
+
+
+@pytest.fixture
+def dies(monkeypatch):
+    "`with dies(epoch):` a training inside is stopped by Ctrl-C at the beginning of that epoch, counted from 1."
+    @contextlib.contextmanager
+    def dies(epoch):
+        import cufit.methods.loop as loop
+        real, calls = loop.train_epoch, []
+        def train_epoch(*args, **kwargs):
+            calls.append(1)
+            if len(calls) == epoch: raise KeyboardInterrupt
+            return real(*args, **kwargs)
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "train_epoch", train_epoch)
+            yield
+    return dies
 
 
 def pytest_configure(config):

@@ -112,19 +112,11 @@ def test_empty_selection_still_steps(vit, sets):
     assert not torch.equal(before, m.modules["lam"].head.weight)
 
 
-def test_run_resumes_to_the_same_metrics(tmp_path, monkeypatch):
+def test_run_resumes_to_the_same_metrics(tmp_path, dies):
     "A run that dies in its third epoch and is resumed ends with the scores of one that did not."
     settings = dict(splits=cells(n_train=64, n_val=16, n_test=40, size=48), epochs=4, lr=3e-3, noise=0.4, checkpoint_seconds=0, say=lambda line: None)
     whole = train_run(tmp_path/"whole", **settings)
-    import cufit.methods.loop as loop
-    real, calls = loop.train_epoch, []
-    def dies(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 3: raise KeyboardInterrupt
-        return real(*args, **kwargs)
-    monkeypatch.setattr(loop, "train_epoch", dies)
-    with pytest.raises(KeyboardInterrupt): train_run(tmp_path/"cut", **settings)
-    monkeypatch.setattr(loop, "train_epoch", real)
+    with dies(3), pytest.raises(KeyboardInterrupt): train_run(tmp_path/"cut", **settings)
     resumed = train_run(tmp_path/"cut", resume=True, **settings)
     facts = lambda m: {k: v for k, v in m.items() if k not in ("seconds", "cost", "seconds_expected", "peak_megabytes")}
     assert facts(whole) == facts(resumed)

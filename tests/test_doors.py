@@ -99,35 +99,27 @@ def test_places_are_compared_as_places(tmp_path):
     assert same_place(None, None) and same_place("cells", "cells") and not same_place("cells", None)
 
 
-def cut(monkeypatch, out, data, **settings):
+def cut(dies, out, data, **settings):
     "A run that dies in its second epoch."
-    import cufit.methods.loop as loop
-    real, calls = loop.train_epoch, []
-    def dies(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 2: raise KeyboardInterrupt
-        return real(*args, **kwargs)
-    monkeypatch.setattr(loop, "train_epoch", dies)
-    with pytest.raises(KeyboardInterrupt): run(out, data, epochs=3, checkpoint_seconds=0, **settings)
-    monkeypatch.setattr(loop, "train_epoch", real)
+    with dies(2), pytest.raises(KeyboardInterrupt): run(out, data, epochs=3, checkpoint_seconds=0, **settings)
 
 
-def test_a_run_is_taken_up_on_what_it_began_with(tmp_path, folder, drawn, monkeypatch):
+def test_a_run_is_taken_up_on_what_it_began_with(tmp_path, folder, drawn, dies):
     "An image has come and one has moved to another class folder: rows and labels are those of the run, and both are said."
     whole, _ = run(tmp_path/"whole", folder, epochs=3)
-    cut(monkeypatch, tmp_path/"cut", folder)
+    cut(dies, tmp_path/"cut", folder)
     put(folder/CLASSES[0]/"a_new.png", drawn[0])
     metrics, said = run(tmp_path/"cut", folder, epochs=3, checkpoint_seconds=0, resume=True)
     assert metrics["accuracy"] == whole["accuracy"] and metrics["n_train"] == whole["n_train"]
     assert any("1 images are new" in line for line in said)
 
 
-def test_a_label_corrected_before_a_run_is_taken_up_waits(tmp_path, drawn, monkeypatch):
+def test_a_label_corrected_before_a_run_is_taken_up_waits(tmp_path, drawn, dies):
     table = pd.DataFrame(dict(image=[f"{i}.png" for i in range(60)], label=[CLASSES[i//30] for i in range(60)]))
     for i, image in enumerate(drawn): put(tmp_path/"scans"/f"{i}.png", image)
     csv = tmp_path/"scans"/"labels.csv"; table.to_csv(csv, index=False)
     whole, _ = run(tmp_path/"whole", csv, epochs=3)
-    cut(monkeypatch, tmp_path/"cut", csv)
+    cut(dies, tmp_path/"cut", csv)
     splits = read_splits(tmp_path/"cut").table
     one = splits.id[splits.split == "train"].iloc[0]
     table.loc[table.image == one, "label"] = CLASSES[table.label[table.image == one].item() == CLASSES[0]]
@@ -137,8 +129,8 @@ def test_a_label_corrected_before_a_run_is_taken_up_waits(tmp_path, drawn, monke
     assert read_splits(tmp_path/"cut").table.equals(splits)
 
 
-def test_lost_and_replaced_pictures_stop_what_goes_on(tmp_path, folder, drawn, monkeypatch):
-    cut(monkeypatch, tmp_path/"cut", folder)
+def test_lost_and_replaced_pictures_stop_what_goes_on(tmp_path, folder, drawn, dies):
+    cut(dies, tmp_path/"cut", folder)
     splits = read_splits(tmp_path/"cut").table
     one = splits.id[splits.split == "train"].iloc[0]
     kept = (folder/one).read_bytes()
@@ -222,38 +214,30 @@ def test_own_labels_are_left_as_they_are_unless_noise_is_asked_for(tmp_path, fol
     assert (np.load(tmp_path/"run"/"noise.npz")["given"] == np.load(tmp_path/"run"/"noise.npz")["clean"]).all()
 
 
-def test_a_begun_run_is_not_begun_again_over_itself(tmp_path, folder, monkeypatch):
-    cut(monkeypatch, tmp_path/"cut", folder)
+def test_a_begun_run_is_not_begun_again_over_itself(tmp_path, folder, dies):
+    cut(dies, tmp_path/"cut", folder)
     before = (tmp_path/"cut"/"resume.safetensors").read_bytes()
     with pytest.raises(CufitError, match="1 complete epoch") as e: run(tmp_path/"cut", folder, epochs=3)
     assert "--resume" in str(e.value) and "another folder" in str(e.value)
     assert (tmp_path/"cut"/"resume.safetensors").read_bytes() == before
 
 
-def test_a_stopped_run_loses_no_complete_epoch_and_says_how_to_go_on(tmp_path, folder, monkeypatch, capsys):
+def test_a_stopped_run_loses_no_complete_epoch_and_says_how_to_go_on(tmp_path, folder, monkeypatch, capsys, dies):
     "Ctrl-C in the second epoch, long before a state would have been written: the first epoch is there, and the end is that of an uninterrupted run."
     from cufit.cli import main
     whole, _ = run(tmp_path/"whole", folder, epochs=3)
-    import cufit.methods.loop as loop
-    real, calls = loop.train_epoch, []
-    def stopped(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 2: raise KeyboardInterrupt
-        return real(*args, **kwargs)
-    monkeypatch.setattr(loop, "train_epoch", stopped)
     words = ["train", "--data", str(folder), "--method", "linear", "--epochs", "3", "--batch-size", "16", "--resize", "48", "--out", str(tmp_path/"cut")]
     monkeypatch.setattr(sys, "argv", ["cufit", *words])
-    with pytest.raises(SystemExit) as e: main()
+    with dies(2), pytest.raises(SystemExit) as e: main()
     assert e.value.code == 130 and "1 complete epoch" in capsys.readouterr().err
-    monkeypatch.setattr(loop, "train_epoch", real)
     assert run(tmp_path/"cut", folder, epochs=3, resume=True)[0]["accuracy"] == whole["accuracy"]
     assert (tmp_path/"cut"/"last.safetensors").read_bytes() == (tmp_path/"whole"/"last.safetensors").read_bytes()
 
 
-def test_more_epochs_where_the_schedule_allows_it(tmp_path, folder, monkeypatch):
-    cut(monkeypatch, tmp_path/"early", folder)   # one of three epochs: the rate falls after the first
+def test_more_epochs_where_the_schedule_allows_it(tmp_path, folder, dies):
+    cut(dies, tmp_path/"early", folder)   # one of three epochs: the rate falls after the first
     with pytest.raises(CufitError, match="begun for 3 epochs"):
-        (tmp_path/"late").mkdir(); cut(monkeypatch, tmp_path/"late"/"run", folder)
+        (tmp_path/"late").mkdir(); cut(dies, tmp_path/"late"/"run", folder)
         run(tmp_path/"late"/"run", folder, epochs=3, checkpoint_seconds=0, resume=True)
         run(tmp_path/"late"/"run", folder, epochs=9, checkpoint_seconds=0, resume=True)
     longer, _ = run(tmp_path/"early", folder, epochs=8, checkpoint_seconds=0, resume=True)
@@ -451,8 +435,8 @@ def test_home_is_understood_in_every_place(tmp_path, folder, monkeypatch):
     assert scored("~/run")[0]["n"] == metrics["n_test"]
 
 
-def test_fewer_epochs_are_refused_before_images_are_read(tmp_path, folder, monkeypatch):
-    cut(monkeypatch, tmp_path/"cut", folder)
+def test_fewer_epochs_are_refused_before_images_are_read(tmp_path, folder, monkeypatch, dies):
+    cut(dies, tmp_path/"cut", folder)
     import cufit.run.experiment as experiment
     monkeypatch.setattr(experiment, "load_splits", lambda *args, **kwargs: pytest.fail("images were read"))
     with pytest.raises(CufitError, match="was begun for 3 epochs|epochs behind it"): run(tmp_path/"cut", folder, epochs=1, checkpoint_seconds=0, resume=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core import CufitError, atomic, choose
 from ..data.imageset import SPLITS, Splits
-from .files import file_bytes, folder_files
+from .files import file_bytes, file_stamp, folder_files
 from .listing import Listing, make_listing
 from .tables import file_finder, list_table, one_hot, read_table
 from .readers import (Source, all_sources, channels_first, list_csv, read_with,
@@ -41,7 +41,7 @@ def list_ham10000(folder, # as distributed: HAM10000_metadata.csv and two parts,
     return list_table(read_table(file_bytes(csv), str(csv)), str(csv), file_finder(),
                       [files.origin, *folders], 'image_id', 'dx', group='lesion_id',
                       classes=classes, kind='HAM10000', fetch=file_bytes,
-                      stamp=lambda f: files.stamp(Path(f).relative_to(folder)))
+                      stamp=file_stamp)
 
 def ham10000(folder, # as distributed
              size:int, # pixels a side
@@ -213,6 +213,7 @@ def check_official(path:Path)->Path:
 # %% ../../nbs/api/sources.catalog.ipynb #10d3507f
 def list_npz(path, # a file in MedMNIST's layout, wherever it comes from
              classes=None, # names in order; those of MedMNIST if the file has its name
+             split:bool=None, # False: split here, whatever the file says
             )->Listing:
     "List an npz file as it is; `list_medmnist` checks a downloaded one first."
     known = known_medmnist(path)
@@ -226,7 +227,8 @@ def list_npz(path, # a file in MedMNIST's layout, wherever it comes from
     ids = [f'{n[:-7]}/{i}' for n, a in arrays.items() if n.endswith('labels')
            for i in range(len(a))]
     labels = np.concatenate([a for n, a in arrays.items() if n.endswith('labels')])
-    return make_listing(ids, labels, ids, str(path), classes, split=[i.split('/')[0] for i in ids],
+    given = None if split is False else [i.split('/')[0] for i in ids]
+    return make_listing(ids, labels, ids, str(path), classes, split=given,
                         kind="arrays in MedMNIST's layout",
                         pixels=lambda rows, size: npz_images(arrays, rows, size, path))
 
@@ -235,9 +237,10 @@ def list_medmnist(name, # such as 'bloodmnist', or the path of an npz file
                   size:int=None, # pixels that are wanted; for a name, 28 unless given
                   folder=None, # of downloads; `data_home()` if not given
                   classes=None, # names in order; those of MedMNIST if not given
+                  split:bool=None, # False: split here, whatever the file says
                  )->Listing:
     "MedMNIST by name, from the smallest official file that is large enough; or an npz on disk."
-    if str(name).endswith('.npz'): return list_npz(check_official(Path(name)), classes)
+    if str(name).endswith('.npz'): return list_npz(check_official(Path(name)), classes, split)
     info, size = medmnist_info(name), size or 28
     if 'multi-label' in info['task']:
         raise CufitError(f'{name} has several findings an image (multi-label). '
@@ -246,7 +249,7 @@ def list_medmnist(name, # such as 'bloodmnist', or the path of an npz file
         raise CufitError(f'{name} holds volumes, not images. '
                          'Choose a data set without 3d in its name.')
     file = download(name, next((s for s in (28, 64, 128) if s >= size), 224), folder)
-    return list_npz(file, classes)
+    return list_npz(file, classes, split)
 
 def from_medmnist(name, # such as 'bloodmnist', or the path of an npz file
                   size:int=None, # pixels a side; not given: 28 for a name, as they are for a path

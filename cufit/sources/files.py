@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'LITTER', 'TEXTS', 'LEFT', 'OUT', 'AGAIN', 'is_image', 'is_text', 'Files', 'patterns', 'folder_files',
-           'file_bytes', 'zip_files', 'refuse_masks', 'class_files']
+           'file_bytes', 'file_stamp', 'zip_files', 'refuse_masks', 'class_files']
 
 # %% ../../nbs/api/sources.files.ipynb #1b7c9b45
 import fnmatch, os, posixpath, re, zipfile, zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core import CufitError
@@ -52,8 +52,7 @@ class Files:
         "The same without some of the names, which are noted."
         gone = set(names)
         if names: self.skipped.setdefault(reason, []).extend(names)
-        return Files(self.origin, [n for n in self.names if n not in gone], self.folders,
-                     self.fetch, self.stamp, self.skipped, self.chosen)
+        return replace(self, names=[n for n in self.names if n not in gone])
 
 def patterns(globs, # texts such as '*_mask.png'; one text is one pattern
             ): # called with a path, says whether one of them fits
@@ -113,11 +112,8 @@ def folder_files(folder, # where to look, at any depth
                 else: note('not included', name)
     walk('')
     while links: walk(links.pop(0))   # after all that is really here
-    def stamp(name):
-        found = os.stat(os.path.join(top, name))
-        return found.st_size, found.st_mtime_ns
     return Files(top, sorted(names), folders-{''}, lambda n: file_bytes(os.path.join(top, n)),
-                 stamp, skipped, bool(include))
+                 lambda n: file_stamp(os.path.join(top, n)), skipped, bool(include))
 
 def file_bytes(path)->bytes:
     "What a file holds; an error names it."
@@ -125,6 +121,11 @@ def file_bytes(path)->bytes:
     except OSError as e:
         raise CufitError(f'{path} cannot be read: {e.strerror}. Look at its place and its '
                          'rights.') from e
+
+def file_stamp(path)->tuple: # size in bytes, time of the last change in ns
+    "What changes when a file does."
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
 
 # %% ../../nbs/api/sources.files.ipynb #17524570
 # what `zipfile` raises where a byte of an archive is another one

@@ -18,7 +18,7 @@ from PIL import Image
 from ..core import CufitError, choose, load_plugins
 from ..data.images import decode
 from ..data.imageset import Splits, check_images
-from .files import class_files, file_bytes, folder_files, zip_files
+from .files import class_files, file_bytes, file_stamp, folder_files, zip_files
 from .listing import SPLIT_NAMES, Listing, make_listing
 from .reading import read_listing, read_part
 from .tables import file_finder, list_table, read_table
@@ -47,14 +47,15 @@ def from_arrays(images:np.ndarray, # uint8: grey or RGB, channels first or last
                 labels, # [N] names or whole numbers
                 ids=None, # [N] each once; row numbers if not given
                 classes=None, # names in order; all that occur, sorted, if not given
-                groups=None, # [N] patient or lesion
-                split=None, # [N] train, val or test; split here if not given
+                groups=None, # [N] patient or lesion; None or False: none
+                split=None, # [N] train, val or test; None or False: split here
                 size:int=None, # pixels a side; as they are if not given
                 limit:int=None, # training images at most
                 seed:int=0, # of split and limit
                )->Splits:
     "Splits from arrays. No `split`: 70/10/20 by class and group; no val rows: an eighth of train."
     images = channels_first(images)
+    groups, split = (None if x is False else x for x in (groups, split))
     ids = np.arange(len(images)) if ids is None else np.asarray(ids)
     for name, column in dict(labels=labels, ids=ids, groups=groups, split=split).items():
         if column is not None and np.shape(column) != (len(images),):
@@ -87,23 +88,28 @@ def path_groups(paths:list, # of strings
 def list_classes(files, # `Files`: class folders, or train, val and test with class folders in each
                  classes=None, # names in order
                  group:str=None, # regular expression; what it finds in the path is the group
+                 split:bool=None, # False: split here, whatever folders say
                  kind:str='class folders', # for the first lines of a run
                 )->Listing:
     "List files by the folders they are in; ids are paths below the origin."
-    files, values, split = class_files(files, SPLIT_NAMES)
+    if split: raise CufitError(f'{files.origin} is read by its class folders, so it has no column '
+                               f'{split!r}. Leave it out, or add a table labels.csv.')
+    files, values, given = class_files(files, SPLIT_NAMES)
+    if split is False: given = None
     return make_listing(files.names, values, files.names, files.origin, classes, files.names,
-                        split, path_groups(files.names, group), kind=kind, fetch=files.fetch,
+                        given, path_groups(files.names, group), kind=kind, fetch=files.fetch,
                         stamp=files.stamp, skipped=files.skipped,
-                        taken=dict(split=('folders', True)) if split else {})
+                        taken=dict(split=('folders', True)) if given else {})
 
 # %% ../../nbs/api/sources.readers.ipynb #2c734c93
 def list_folder(folder, # class folders, or train, val and test with class folders in each
                 classes=None, # names in order; the folders' names, sorted, if not given
                 group:str=None, # regular expression; what it finds in the path is the group
                 include=None, exclude=None, # patterns of paths, as in `folder_files`
+                split:bool=None, # False: split here, whatever folders say
                )->Listing:
     "List a folder by class; ids are paths relative to `folder`."
-    return list_classes(folder_files(folder, include, exclude), classes, group)
+    return list_classes(folder_files(folder, include, exclude), classes, group, split)
 
 # %% ../../nbs/api/sources.readers.ipynb #e36ec19a
 def read_with(lister, # gives a `Listing`
@@ -147,10 +153,9 @@ def list_csv(csv, # the table, one line an image; or a folder with labels.csv
     if not found.is_file():
         raise CufitError(f'There is no table {found}. Name an existing CSV file.')
     root = Path(root or images or found.parent)
-    def stamp(file): return (info := os.stat(file)).st_size, info.st_mtime_ns
     return list_table(read_table(file_bytes(found), str(found)), str(found), file_finder(),
                       [str(root), str(root/'images')], image, label, split, group, classes,
-                      kind='a table', fetch=file_bytes, stamp=stamp)
+                      kind='a table', fetch=file_bytes, stamp=file_stamp)
 
 def from_csv(csv, # the table, one line an image; or a folder with labels.csv
              size:int, # pixels a side
@@ -184,10 +189,10 @@ def list_zip(path, # an archive with labels.csv and images, or with class folder
     files = zip_files(path, include, exclude)
     labels = find_labels(files.names, files.origin)
     if labels is None:
-        if wrong := {k: v for k, v in dict(image=image, label=label, split=split).items() if v}:
+        if wrong := {k: v for k, v in dict(image=image, label=label).items() if v}:
             raise CufitError(f'{path} has no table labels.csv, so there is no column '
                              f'{", ".join(wrong.values())}: its class folders are read.')
-        return list_classes(files, classes, group, 'an archive of class folders')
+        return list_classes(files, classes, group, split, 'an archive of class folders')
     root, origin = labels.rpartition('/')[0], f'{path}:{labels}'
     return list_table(
         read_table(files.fetch(labels), origin), origin, set(files.names).__contains__,

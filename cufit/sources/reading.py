@@ -66,14 +66,12 @@ def _digest(data): return hashlib.blake2b(data, digest_size=16).digest()
 
 class Noted:
     "What was seen of the files while they were read: the hash of each, and the brightest pixel."
-    def __init__(self): self.digest, self.brightest, self.deep = {}, 0, 0
+    def __init__(self): self.digest, self.brightest = {}, {}   # by number: threads fill them
 
     def taker(self, i): # for `read_image`
         def take(data, image):
             self.digest[i] = _digest(data)
-            if 'brightest' in image.info:
-                self.deep += 1
-                self.brightest = max(self.brightest, image.info['brightest'])
+            if 'brightest' in image.info: self.brightest[i] = image.info['brightest']
         return take
 
     def warnings(self, ids, splits, window)->list: # of sentences; ids and splits [N] of the rows
@@ -87,11 +85,12 @@ class Noted:
             lines.append(f'warning: {len(twice)} images are the same picture as another one under '
                          f'another name, {across} of them across splits (such as {ids[a]} and '
                          f'{ids[b]})')
-        if self.deep and window is None and self.brightest < 65535//8:
-            lines.append(f'warning: {self.deep} images have 16 bits a pixel, but no value above '
-                         f'{self.brightest}, so the brightest pixel is '
-                         f"{(self.brightest*255 + 32767)//65535} of 255. Say which values are black"
-                         f" and white: window='0,{2**self.brightest.bit_length()-1}' (--window)")
+        most = max(self.brightest.values(), default=65535)
+        if window is None and most < 65535//8:
+            lines.append(f'warning: {len(self.brightest)} images have 16 bits a pixel, but no '
+                         f'value above {most}, so the brightest pixel is '
+                         f'{(most*255 + 32767)//65535} of 255. Say which values are black and '
+                         f"white: window='0,{2**most.bit_length()-1}' (--window)")
         return lines
 
 def read_rows(listing:Listing, # with `fetch` or `pixels`
