@@ -22,7 +22,8 @@ from cufit.data.imageset import ImageSet
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.features import extract
 from cufit.methods.record import train_config
-from cufit.methods.loop import make_optimizer, train_epoch
+from cufit.methods.optimizer import make_optimizer
+from cufit.methods.loop import train_epoch
 from cufit.methods.probe import Linear, ridge_path
 from cufit.methods.curriculum import Cufit
 
@@ -102,7 +103,7 @@ def probes(args):
     x64, test64 = x.double().numpy(), x_test.double().numpy()
     def ours(batch):
         config, method = train_config(epochs=100, batch_size=batch), Linear(vit, data.classes, views=1)
-        method.views, opt = x[None], make_optimizer(method, config)
+        method.kept, opt = dict(f=x[None]), make_optimizer(method, config)
         for epoch in range(config.epochs): train_epoch(method, data, config, epoch, opt)
         score[f"batch {batch}"] = right(method.modules["linear"](x_test))
     def sklearn():

@@ -14,7 +14,8 @@ from step import K, Given, bend
 from cufit.core import generator
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.record import train_config
-from cufit.methods.loop import make_optimizer, train_step
+from cufit.methods.optimizer import make_optimizer
+from cufit.methods.loop import train_step
 from cufit.methods.adapters import AdapterTuning
 from cufit.methods.curriculum import Cufit
 
@@ -51,8 +52,8 @@ def main():
         found = {}
         for name, method in dict(exact=Cufit(vit, range(K)), cached=Cufit(vit, range(K), views=4), rein=AdapterTuning(vit, range(K))).items():
             bend(method.modules); opt = make_optimizer(method, train_config())
-            if name == "cached": method.views = torch.randn(4, n, vit.dim, device=vit.device)
-            step = lambda: train_step(method, Given(x, y), opt)
+            views = torch.randn(4, n, vit.dim, device=vit.device)
+            step = lambda: train_step(method, Given(x, y, views), opt)
             step(); found[name] = peak(step, vit.device)   # the first step makes Adam's moments
         naive.step(x, y); found = dict(naive=peak(lambda: naive.step(x, y), vit.device)) | found
         rows = [dict(backbone=args.backbone, img_size=vit.img_size, rejected=f"{rejected:.0%}", variant=k, batch_size=n, megabytes=f"{v/1e6:.0f}", of_naive=f"{v/found['naive']:.2f}",

@@ -15,7 +15,8 @@ from step import check_same, measure
 from cufit.core import generator, matrix_precision
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.record import train_config
-from cufit.methods.loop import make_optimizer, train_epoch
+from cufit.methods.optimizer import make_optimizer
+from cufit.methods.loop import train_epoch
 from cufit.methods.adapters import ADAPTERS, AdapterTuning, Rein
 from cufit.methods.curriculum import Cufit
 

@@ -18,7 +18,8 @@ from naive import NaiveCufit
 from cufit.core import generator, matrix_precision
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.record import train_config
-from cufit.methods.loop import make_optimizer, train_step
+from cufit.methods.optimizer import make_optimizer
+from cufit.methods.loop import train_step
 from cufit.methods.adapters import AdapterTuning
 from cufit.methods.curriculum import Cufit
 
@@ -30,9 +31,9 @@ SWITCHES = dict(bfloat16=("bfloat16", False), compile=("float32", True), both=("
 
 class Given:
     "A batch whose images are on the device already: feeding is another benchmark."
-    def __init__(self, x, labels): self.x, self.labels, self.whole, self.index, self.gen = x, labels, len(labels), torch.arange(len(labels)), generator(0, "views")
+    def __init__(self, x, labels, views=None): self.x, self.labels, self.whole, self.views, self.index, self.gen = x, labels, len(labels), views, torch.arange(len(labels)), generator(0, "views")
     def __len__(self): return self.whole
-    def pick(self, views): return views[torch.randint(len(views), (self.whole,), generator=self.gen), self.index]
+    def __getitem__(self, name): return self.views[torch.randint(len(self.views), (self.whole,), generator=self.gen), self.index]
 
 
 def check_same(vit, x, y):
@@ -78,8 +79,8 @@ def variants(vit, args, precision="float32"):
     config = train_config(precision=precision)
     def ours(method, name):
         bend(method.modules); opt = make_optimizer(method, config)
-        if name == "cached": method.views = torch.randn(4, args.batch_size, vit.dim, device=vit.device)
-        return lambda x, y: train_step(method, Given(x, y), opt, precision)
+        views = torch.randn(4, args.batch_size, vit.dim, device=vit.device)
+        return lambda x, y: train_step(method, Given(x, y, views), opt, precision)
     return dict(exact=ours(Cufit(vit, range(K)), "exact"), cached=ours(Cufit(vit, range(K), views=4), "cached"), rein=ours(AdapterTuning(vit, range(K)), "rein"))
 
 

@@ -19,7 +19,8 @@ from cufit.core import loss_scaler, matrix_precision
 from cufit.sources.readers import from_folder
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.record import train_config
-from cufit.methods.loop import make_optimizer, train_epoch
+from cufit.methods.optimizer import make_optimizer
+from cufit.methods.loop import train_epoch
 from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(backbone="backbone", images="images", epochs="epochs", precision="precision", seconds="seconds, ours", yardstick="seconds, published loop", speedup="times as fast", machine="machine", date="date")

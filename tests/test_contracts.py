@@ -11,7 +11,9 @@ from cufit.data.noise import corrupt
 from cufit.drawn.cells import cells
 from cufit.frozen.backbone import load_backbone, weights_sha256
 from cufit.methods.record import train_config
-from cufit.methods.loop import Batch, make_optimizer, train_step
+from cufit.methods.batch import Batch
+from cufit.methods.loop import train_step
+from cufit.methods.optimizer import make_optimizer
 from cufit.methods.contract import METHODS, load_method
 from cufit.run.settings import RunConfig, add_noise, load_splits
 from cufit.run.experiment import train_run
@@ -62,7 +64,6 @@ def test_same_seed_same_bits_and_files_keep_them(name, vit, sets, tmp_path):
 @pytest.mark.parametrize("name", ["linear", "rein", "cufit"])
 def test_every_trained_parameter_gets_a_gradient(name, vit, sets):
     "From the losses, in the first step: weight decay moves weights too, so that they move would prove nothing."
-    from cufit.methods.loop import make_optimizer, train_step
     m = METHODS[name](vit, sets[0].classes)
     m.prepare(sets[0], CONFIG)
     batch = Batch(sets[0], torch.arange(64), vit, torch.Generator().manual_seed(0))
@@ -99,7 +100,6 @@ def test_selection_is_recorded_by_row(vit, sets):
 
 def test_empty_selection_still_steps(vit, sets):
     "Labels that nobody predicts: no row is handed on, losses are zero, and Adam's weight decay still moves the weights."
-    from cufit.methods.loop import make_optimizer, train_step
     m = METHODS["cufit"](vit, sets[0].classes)
     batch = Batch(sets[0], torch.arange(32), vit, torch.Generator().manual_seed(0))
     z = m.logits(batch.x)

@@ -19,7 +19,9 @@ from cufit.data.noise import corrupt
 from cufit.drawn.cells import cells
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.record import train_config
-from cufit.methods.loop import Batch, make_optimizer, train_step
+from cufit.methods.batch import Batch
+from cufit.methods.loop import train_step
+from cufit.methods.optimizer import make_optimizer
 from cufit.methods.probe import Linear
 from cufit.methods.adapters import Rein
 from cufit.methods.curriculum import Cufit
@@ -58,11 +60,9 @@ def test_cached_views_change_the_draw_and_nothing_else(vit, sets):
     "Handed the features of the very images of the step, the cached LPM computes the exact step; handed others, another one."
     def step(views):
         method = Cufit(vit, sets[0].classes, views=views)
-        batch = Batch(sets[0], torch.arange(16), vit, torch.Generator().manual_seed(0))
-        if views:
-            batch.images   # drawn first, as in a step
-            method.views = torch.zeros(views, len(sets[0]), vit.dim)
-            method.views[:, :16] = vit.features(batch.x) + (0 if views == 1 else 5)
+        kept = torch.zeros(max(views, 1), len(sets[0]), vit.dim)
+        batch = Batch(sets[0], torch.arange(16), vit, torch.Generator().manual_seed(0), inputs=method.reads(True), kept=dict(lpm=kept))
+        if views: kept[:, :16] = vit.features(batch.x) + (0 if views == 1 else 5)
         return train_step(method, batch, make_optimizer(method, CONFIG)), method
     (exact, a), (same, b), (other, _) = step(0), step(1), step(2)
     for n in exact: assert torch.allclose(exact[n][0], same[n][0], atol=1e-6) and torch.equal(exact[n][1], same[n][1])
@@ -72,7 +72,8 @@ def test_cached_views_change_the_draw_and_nothing_else(vit, sets):
 
 def test_cached_views_are_named_and_train(vit, sets, tmp_path):
     method, history = fitted(vit, sets, views=3)
-    assert method.views.shape == (3, len(sets[0]), vit.dim) and not torch.equal(method.views[0], method.views[1])
+    views = method.kept["lpm"]
+    assert views.shape == (3, len(sets[0]), vit.dim) and not torch.equal(views[0], views[1])
     assert method.gflop() < Cufit(vit, sets[0].classes).gflop()
     assert 0 < history.selection[:, 2].mean() < 1
     metrics = train_run(tmp_path/"run", splits=cells(n_train=64, n_val=16, n_test=40, size=48), epochs=1, noise=0.4, views=2, say=lambda line: None)
@@ -88,7 +89,7 @@ def test_kept_features_are_read_and_change_no_bit(vit, sets, tmp_path, monkeypat
         method.fit(*sets[:2], CONFIG)
         return method.last
     plain, first = run(Linear, None), run(Linear, tmp_path/"features")
-    kept = sorted((tmp_path/"features").iterdir())
+    kept = sorted((tmp_path/"features").glob("*.npy"))
     assert len(kept) == 2, "views of train, centre crops of validation"
     def refuse(*args, **kwargs): raise AssertionError("an image went through the backbone")
     monkeypatch.setattr(cufit.frozen.features, "extract", refuse)
@@ -164,7 +165,7 @@ def test_shares_of_a_batch_sum_to_its_gradient(vit, sets, monkeypatch):
     "Two processes played one after the other: their losses and gradients add up to those of the whole batch."
     def gradients(rank, size):
         crew = Team(); crew.rank, crew.size, crew.sum = rank, size, lambda x: x
-        monkeypatch.setattr(cufit.methods.loop, "team", lambda: crew)
+        for room in (cufit.methods.loop, cufit.methods.batch, cufit.methods.optimizer): monkeypatch.setattr(room, "team", lambda: crew)
         method = Cufit(vit, sets[0].classes)
         batch = Batch(sets[0], torch.arange(15), vit, torch.Generator().manual_seed(0))   # 8 and 7 rows
         opt = make_optimizer(method, CONFIG)

@@ -15,12 +15,13 @@ from fastcore.basics import patch
 from ..core import (CufitError, autocast, choose, global_seed, load_plugins, load_tensors,
                         matrix_precision, save_tensors, team)
 from ..metrics import accuracy
-from ..data.images import center_crop
 from ..data.imageset import ImageSet
 from ..frozen.backbone import FrozenViT, embedded_name, load_backbone
-from ..frozen.features import cached_features, raw_images, read_ahead
+from ..frozen.cache import as_cache
 from .record import History, TrainConfig
-from .loop import Batch, fit
+from .memory import Memory
+from .batch import Batch, View, fetched_ahead
+from .loop import fit
 
 # %% ../../nbs/api/methods.contract.ipynb #03481520
 METHODS = {}
@@ -34,8 +35,10 @@ def all_methods()->dict: # name -> class
 
 class Method:
     "Base of all methods: bring `build`, `step` and `logits`; training, scores, files are shared."
-    name,options,views,trained_by_steps = '',{},None,True
-    cache = None   # folder where features are kept for other runs on the same images
+    name,options,trained_by_steps = '',{},True
+    sampler = None   # of `data.sampling`, where the method needs one of its own
+    cache = None   # a `Cache`, or a folder, where passes are kept for other runs on the same images
+    kept,memory = {},None   # of the inputs in training, and of the rows: there once it is prepared
     def __init_subclass__(cls):
         # bases between have no name of their own
         if vars(cls).get('name'): METHODS[cls.name] = cls
@@ -57,14 +60,29 @@ class Method:
         raise NotImplementedError(f'{type(self).__name__}.step: yields (name, loss, rows)')
     def logits(self, x, names=None)->dict:
         raise NotImplementedError(f'{type(self).__name__}.logits: name -> [B, K], of normalised x')
-    # a method may want cached class tokens in another form
-    def see(self, features): return features
+
+    # what a method may say besides
+    def reads(self, training:bool)->dict: # name -> `Input`
+        "What `step`, or `outputs`, reads of a row."
+        return dict(x=View())
+    def outputs(self, batch:Batch, names=None)->dict: # name -> [B, n_outputs], not yet decoded
+        "What the modules say of the rows of a batch; `logits` of the image unless more is read."
+        return self.logits(batch.x, names)
+    def decode(self, outputs)->torch.Tensor: # [N, n_outputs] -> int64 [N]
+        "The class that outputs mean."
+        return outputs.argmax(1)
+    def probabilities(self, outputs)->torch.Tensor: # [N, n_outputs] -> [N, K], rows sum to 1
+        "Of logits the softmax; who decodes otherwise is certain, unless the method knows better."
+        if type(self).decode is Method.decode: return outputs.softmax(1)
+        return torch.nn.functional.one_hot(self.decode(outputs), self.n_classes).float()
+    def begin_epoch(self, epoch:int, epochs:int): "Before each epoch, from 0: for schedules."
+    def row_state(self, train:ImageSet)->dict: return {}   # name -> [N, ...]: see `Memory`
+    def queues(self)->dict: return {}   # name -> [Q, ...]
     def prepare(self, train:ImageSet, config:TrainConfig):
-        "Once before training: caches `views` augmented views of each image if that is an option."
-        if k := self.options.get('views', 0):
-            self.views = self.see(cached_features(
-                self.vit, train, self.cache, k, config.seed, flip=config.flip,
-                precision=config.precision)).to(self.vit.device)
+        "Once before training."
+        self.kept = self.keep(train, True, config.seed, config.flip, config.precision)
+        rows,queues = self.row_state(train),self.queues()
+        self.memory = Memory(rows, queues, self.vit.device) if rows or queues else None
 
     def fit(self, train:ImageSet, val:ImageSet, config:TrainConfig=TrainConfig(), folder=None,
             watch:dict=None, resume:bool=False, most:float=None)->History:
@@ -72,13 +90,41 @@ class Method:
         return fit(self, train, val, config, folder, watch, resume, most)
 
     @property
-    def reads_images(self): return True   # in `step`
+    def reads_images(self): return any(i.images for i in self.reads(True).values())   # in `step`
+    @property
+    def n_outputs(self): return self.n_classes
     @property
     def n_classes(self): return len(self.classes)
     @property
     def predictor(self): return list(self.modules)[-1]
     @property
     def n_trainable(self): return sum(p.numel() for p in self.modules.parameters())
+
+# %% ../../nbs/api/methods.contract.ipynb #17e78748
+@patch
+def keep(self:Method,
+         data:ImageSet, # the very images are remembered: no others can take their place
+         training:bool, # or scoring
+         seed:int=0, flip:bool=True, precision:str='float32', # of the run
+        )->dict: # name -> what an input has prepared
+    "What the inputs keep of a set."
+    found,seen = {},vars(self).setdefault('seen', [])
+    for name, i in self.reads(training).items():
+        key = training,seed if training else 0,flip if training else True,precision
+        known = [k for images, o, *rest, k in seen
+                 if images is data.images and o == i and tuple(rest) == key]
+        found[name] = known[0] if known else i.prepare(self.vit, data, as_cache(self.cache),
+                                                       training, seed, flip, precision)
+        if not known and found[name] is not None: seen.append((data.images, i, *key, found[name]))
+    return found
+
+@patch
+def waits(self:Method, data:ImageSet, training:bool)->bool:
+    "Whether batches are better fetched ahead: from a disk, or for a GPU."
+    inputs = self.reads(training).values()
+    return (any(i.images for i in inputs) and (self.vit.device.type == 'cuda'
+                                               or isinstance(data.images, np.memmap))
+            or self.cache is not None and not all(i.images or i.light for i in inputs))
 
 # %% ../../nbs/api/methods.contract.ipynb #c1489a50
 @patch
@@ -95,8 +141,8 @@ def run_gflop(self:Method,
               share:float=1., # of the rows that are kept
              )->float: # GFLOP
     "What a run will compute: every epoch all training images and validation; cached views once."
-    views = self.options.get('views', 0)*n_train*self.vit.gflop()
-    return views + epochs*(n_train*self.gflop(share) + n_val*self.vit.gflop())
+    kept = sum(i.gflop(self.vit) for i in self.reads(True).values())*n_train
+    return kept + epochs*(n_train*self.gflop(share) + n_val*self.vit.gflop())
 
 # %% ../../nbs/api/methods.contract.ipynb #cb8ac669
 def check_finite(logits:dict, # name -> [N, K]
@@ -117,16 +163,21 @@ def evaluate(self:Method,
              names=None, # modules; all of them unless given
              batch_size:int=128, # images at a time
              precision:str='float32', # one of `PRECISIONS`
-            )->dict: # name -> float32 logits [N, K] on the CPU
-    "Logits of every module for every image."
-    out = {n: torch.zeros(len(data), self.n_classes) for n in names or self.modules}
-    mine,device = team().rows(len(data)),self.vit.device
-    for index,images in read_ahead(mine.split(batch_size) if len(mine) else (),
-                                   lambda rows: raw_images(data, rows, device)):
-        x = self.vit.normalise(center_crop(images.to(device, non_blocking=True), self.vit.img_size))
+            )->dict: # name -> float32 outputs [N, n_outputs] on the CPU
+    "What every module says of every image."
+    out = {n: torch.zeros(len(data), self.n_outputs) for n in names or self.modules}
+    inputs,device = self.reads(False),self.vit.device
+    kept = self.keep(data, False, precision=precision)
+    if all(i.light for i in inputs.values()):   # heads on vectors cost nothing
+        batch_size,precision = len(data),'float32'
+    batches = (Batch(data, rows, self.vit, inputs=inputs, kept=kept)
+               for rows in torch.arange(len(data)).split(max(batch_size, 1)*team().size))
+    self.modules.eval()
+    for batch in fetched_ahead(batches) if self.waits(data, False) else batches:
+        if not len(batch): continue
         with autocast(device, precision), matrix_precision(precision):
-            found = self.logits(x, list(out))
-        for n in out: out[n][index] = found[n].float().cpu()
+            found = self.outputs(batch, list(out))
+        for n in out: out[n][batch.index] = found[n].float().cpu()
     return {n: team().sum(z) for n, z in check_finite(out, precision).items()}
 
 @patch
@@ -135,8 +186,8 @@ def predict_proba(self:Method,
                   precision:str='float32', # one of `PRECISIONS`
                  )->np.ndarray: # float32 [N, K], rows sum to 1
     "Class probabilities of the predicting module."
-    return (self.evaluate(data, [self.predictor], precision=precision)[self.predictor]
-            .softmax(1).numpy())
+    out = self.evaluate(data, [self.predictor], precision=precision)[self.predictor]
+    return self.probabilities(out).numpy()
 
 @patch
 def predict(self:Method,
@@ -144,8 +195,8 @@ def predict(self:Method,
             precision:str='float32', # one of `PRECISIONS`
            )->np.ndarray: # int64 [N]
     "Classes that the predicting module says."
-    return (self.evaluate(data, [self.predictor], precision=precision)[self.predictor]
-            .argmax(1).numpy())
+    out = self.evaluate(data, [self.predictor], precision=precision)[self.predictor]
+    return self.decode(out).numpy()
 
 # %% ../../nbs/api/methods.contract.ipynb #34b25684
 @patch

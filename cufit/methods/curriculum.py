@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 
+from ..frozen.features import CLASS_TOKEN
+from .batch import Kept, View
 from .contract import Method
 from .adapters import Branch, branch_gflop
 
@@ -52,6 +54,10 @@ class Cufit(Method):
         branch = lambda: Branch(self.vit, self.n_classes, self.options['adapter'])
         return dict(lpm=nn.Linear(self.vit.dim, self.n_classes), iam=branch(), lam=branch())
 
+    def reads(self, training):
+        views = self.options['views'] if training else 0
+        return dict(x=View()) | (dict(lpm=Kept(CLASS_TOKEN, views)) if views else {})
+
     def step(self, batch):
         vit,y,(lpm,iam,lam) = self.vit,batch.labels,self.modules.values()
         n,everything = len(y),torch.ones_like(y, dtype=torch.bool)
@@ -68,8 +74,8 @@ class Cufit(Method):
     @torch.no_grad()
     def lpm_features(self, batch, tokens):
         "Class tokens before the final norm, of the images or (`views=K`) one of K cached views."
-        return (self.vit.finish(tokens, self.modules['iam'].begins) if self.views is None
-                else batch.pick(self.views))
+        return (batch['lpm'] if self.options['views']
+                else self.vit.finish(tokens, self.modules['iam'].begins))
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #f0cc88f8
 @patch

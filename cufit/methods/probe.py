@@ -17,22 +17,19 @@ from torch import nn
 
 from ..core import CufitError, team
 from ..metrics import accuracy
-from ..frozen.features import cached_features
+from ..frozen.features import CLASS_TOKEN
 from .record import History, TrainConfig
-from .loop import check_sets
-from .contract import Method, check_finite
+from .batch import Kept, View
+from .loop import check_sets, val_scores
+from .contract import Method
 
 # %% ../../nbs/lessons/3_probe.ipynb #83f59aef
 class FeatureMethod(Method):
     "Base of methods that read only frozen features, computed once per set for centre crops."
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.seen = []
-
-    @torch.no_grad()
-    def see(self, features):
-        "After the final norm."
-        return self.vit.norm(features.to(self.vit.device)).cpu()
+    def reads(self, training): return dict(f=Kept(CLASS_TOKEN))
+    def outputs(self, batch, names=None):
+        f = self.vit.norm(batch['f'])
+        return {n: self.modules[n](f) for n in names or self.modules}
 
     def logits(self, x, names=None):
         f = self.vit.norm(self.vit.features(x))
@@ -44,24 +41,13 @@ class FeatureMethod(Method):
 
 # %% ../../nbs/lessons/3_probe.ipynb #6da268f5
 @patch
+@torch.no_grad()
 def features(self:FeatureMethod,
-             data, # an `ImageSet`; its very images are remembered: no others can take their place
+             data, # an `ImageSet`
              precision='float32', # one of `PRECISIONS`
             )->torch.Tensor: # float32 [N, D]
     "Class tokens after the final norm, of centre crops."
-    for images, kind, found in self.seen:
-        if images is data.images and kind == precision: return found
-    self.seen.append((data.images, precision,
-                      self.see(cached_features(self.vit, data, self.cache, precision=precision))))
-    return self.seen[-1][2]
-
-@patch
-@torch.no_grad()
-def evaluate(self:FeatureMethod, data, names=None, batch_size=128, precision='float32'):
-    "Logits of every module for every image; see `Method.evaluate`."
-    f = self.features(data, precision).to(self.vit.device)
-    return check_finite({n: self.modules[n](f).float().cpu() for n in names or self.modules},
-                        precision)
+    return self.vit.norm(self.keep(data, False, precision=precision)['f']).cpu()
 
 # %% ../../nbs/lessons/3_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):
@@ -69,15 +55,16 @@ class Linear(FeatureMethod):
     name,options = 'linear',dict(views=0)
     def build(self): return dict(linear=nn.Linear(self.vit.dim, self.n_classes))
 
+    def reads(self, training):
+        if training and not self.options['views']: return dict(x=View())
+        return dict(f=Kept(CLASS_TOKEN, self.options['views'] if training else 0))
+
     def step(self, batch):
-        f = (self.vit.norm(self.vit.features(batch.x)) if self.views is None
-             else batch.pick(self.views))
+        f = self.vit.norm(batch['f'] if self.options['views'] else self.vit.features(batch.x))
         z = self.modules['linear'](f).float()
         yield ('linear', F.cross_entropy(z, batch.labels),
                torch.ones_like(batch.labels, dtype=torch.bool))
 
-    @property
-    def reads_images(self): return self.views is None
     def gflop(self, share=1.): return 0. if self.options['views'] else self.vit.gflop()
 
 # %% ../../nbs/lessons/3_probe.ipynb #8b3d6144
@@ -127,15 +114,15 @@ class Ridge(ClosedForm):
     name,options = 'ridge',dict(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1., 10.))
     def build(self): return dict(ridge=nn.Linear(self.vit.dim, self.n_classes))
     def solve(self, train, val, config):
-        layer,best = self.modules['ridge'],(-1, None, None)
+        layer,best = self.modules['ridge'],(-np.inf, None, None)
         f,y = self.features(train, config.precision),torch.from_numpy(np.array(train.labels))
         for strength, (w, b) in zip(self.options['strengths'],
                                     ridge_path(f, y, self.n_classes, self.options['strengths'])):
-            z = self.features(val, config.precision) @ w.T+b
-            right = accuracy(z.argmax(1).numpy(), val.labels)
-            if right > best[0]: best,self.strength = (right, w, b),strength
+            layer.load_state_dict(dict(weight=w, bias=b))
+            score = val_scores(self, val, config)[1]
+            if score > best[0]: best,self.strength = (score, w, b),strength
         layer.load_state_dict(dict(weight=best[1], bias=best[2]))
-        return best[0]
+        return val_scores(self, val, config)[0]
 
 # %% ../../nbs/lessons/3_probe.ipynb #edb50b50
 class Neighbours(nn.Module):

@@ -15,7 +15,10 @@ import torch
 from ..core import autocast, loss_scaler, matrix_precision, team
 from ..data.imageset import ImageSet
 from ..methods.record import TrainConfig
-from ..methods.loop import Batch, make_optimizer, train_step
+from ..methods.optimizer import make_optimizer
+from ..methods.memory import Memory
+from ..methods.batch import Batch
+from ..methods.loop import sampler_of, train_step
 from ..methods.contract import Method
 
 # %% ../../nbs/api/run.cost.ipynb #30553e6a
@@ -46,15 +49,21 @@ def trial(method:Method, # not changed
     "A warm-up and two steps on a copy of the method; the better of the two counts."
     tried = copy.copy(method)
     tried.modules = copy.deepcopy(method.modules)
-    if k := method.options.get('views', 0):
-        tried.views = torch.zeros(k, len(train), method.vit.dim, device=method.vit.device)
+    tried.modules.train()
+    few,inputs = train.subset(np.arange(min(n, len(train)))),method.reads(True)
+    tried.kept = {name: i.blank(method.vit, few) for name, i in inputs.items()}
+    rows,queues = method.row_state(few),method.queues()
+    tried.memory = Memory(rows, queues, method.vit.device) if rows or queues else None
+    pairs = sampler_of(method, config).paired
     opt,scaler,best = (make_optimizer(tried, config),
                        loss_scaler(method.vit.device, config.precision), float('inf'))
     weights = [*method.vit.model.parameters(), *tried.modules.parameters()]
     for size in (2, n, n):
         kept,start = KeptBytes(weights),time.perf_counter()
-        batch = Batch(train, torch.arange(min(size, len(train))), method.vit,
-                      torch.Generator().manual_seed(0), config.flip)
+        index = torch.arange(min(size, len(few)))
+        batch = Batch(few, torch.stack([index, index]) if pairs else index, method.vit,
+                      torch.Generator().manual_seed(0), config.flip, inputs, tried.kept,
+                      tried.memory)
         with kept.hooks():
             seen = train_step(tried, batch, opt, config.precision, after_loss=kept.next_graph,
                               scaler=scaler)
@@ -89,14 +98,17 @@ class Estimate:
     minutes:float # four of ten rows rejected, where the method rejects any
     most:float # minutes, nothing rejected
     device:str # where
+    kept_gb:float=0. # passes of the frozen model that are kept on disk
+    cache:str='' # the folder
 
     def __str__(self):
         most = (f' (at most {self.most:.1f})'
                 if round(self.most, 1) > max(round(self.minutes, 1), 0.1) else '')
+        kept = self.kept_gb and f', {self.kept_gb:.2g} GB of passes kept in {self.cache}' or ''
         return (f'{self.method}: {self.images} images x {self.epochs} epochs, '
                 f'{self.gflop:.2f} GFLOP per image and step, {self.tflop:.1f} TFLOP in all, '
                 f'{self.parameters:,} trained parameters, {self.megabytes:,.0f} MB, '
-                f'about {max(self.minutes, 0.1):.1f} minutes{most} on {self.device}')
+                f'about {max(self.minutes, 0.1):.1f} minutes{most} on {self.device}{kept}')
 
 # %% ../../nbs/api/run.cost.ipynb #acefe2e3
 KEPT = 0.6   # share of rows that the middle figure assumes to be kept
@@ -111,7 +123,8 @@ def estimate(method:Method, # not yet trained
     on_gpu = vit.device.type != 'cpu'
     n = (min(config.batch_size, len(train)) if on_gpu else
          min(config.batch_size, len(train), max(2*team().size, round(60/max(full, 1e-2)))))
-    rate,steps = bare_rate(vit, n, config.precision),config.epochs*-(-len(train)//config.batch_size)
+    length = sampler_of(method, config).length(train.labels)   # rows of an epoch
+    rate,steps = bare_rate(vit, n, config.precision),config.epochs*-(-length//config.batch_size)
     seconds,share,kept = trial(method, train, n, config) if method.trained_by_steps else (0., 1., 0)
     for _ in range(3):
         if seconds <= FAR*method.gflop(share)*n/rate or not full or team().size > 1: break
@@ -124,13 +137,17 @@ def estimate(method:Method, # not yet trained
         rest = (method.run_gflop(len(train), len(val), config.epochs, 1.)
                 - (config.epochs*len(train)*full if method.trained_by_steps else 0))
         return (steps*step + rest/rate/team().size)/60
-    views = 4*method.options.get('views', 0)*len(train)*vit.dim
-    held = (views + sum(p.numel()*p.element_size() for p in vit.model.parameters())
+    sets = (method.reads(True), len(train)),(method.reads(False), len(val))
+    passes = [(i.light, i.size(vit, n)) for inputs, n in sets for i in inputs.values()]
+    on_disk = sum(size for _, size in passes) if method.cache else 0
+    in_memory = sum(size for light, size in passes if light or not method.cache)
+    held = (in_memory + sum(p.numel()*p.element_size() for p in vit.model.parameters())
             + 16*method.n_trainable + kept*config.batch_size/n
             + sum(s.images.nbytes for s in (train, val) if not isinstance(s.images, np.memmap)))
     return Estimate(method.name, len(train), config.epochs, full,
                     method.run_gflop(len(train), len(val), config.epochs)/1e3, method.n_trainable,
-                    held/1e6, minutes(KEPT), minutes(1.), str(vit.device))
+                    held/1e6, minutes(KEPT), minutes(1.), str(vit.device), on_disk/1e9,
+                    str(getattr(method.cache, 'folder', method.cache)))
 
 # %% ../../nbs/api/run.cost.ipynb #14a63b01
 def peak_megabytes(device)->float:

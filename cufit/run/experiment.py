@@ -33,7 +33,8 @@ from .settings import (READING, absolute, add_noise, differences, image_size, lo
 from .cost import estimate, peak_megabytes
 
 # %% ../../nbs/api/run.experiment.ipynb #33666c38
-def module_scores(logits:dict, # name -> [N, K] on test
+def module_scores(method, # a `Method`, for what its outputs mean
+                  outputs:dict, # name -> [N, n_outputs] on test
                   labels, # int [N], clean
                   history, # of the run
                   record, # noise of its training set
@@ -41,8 +42,8 @@ def module_scores(logits:dict, # name -> [N, K] on test
                  )->dict: # name -> scores
     "By module: test scores, label precision and recall of what it trained on in the chosen epoch."
     chosen,clean,found = history.trained[history.best_epoch],~record.flipped,{}
-    for m, (name, z) in enumerate(logits.items()):
-        found[name] = scores(z.softmax(1).numpy(), labels)
+    for m, (name, z) in enumerate(outputs.items()):
+        found[name] = scores(method.probabilities(z).numpy(), labels, method.decode(z).numpy())
         found[name] |= dict(
             label_precision=jsonable(label_precision(chosen[m], clean)) if known else None,
             label_recall=jsonable(label_recall(chosen[m], clean)) if known else None)
@@ -140,15 +141,15 @@ def train_run(out, # run folder; a dry run needs none
                          resume=resume, most=most)
     # of all epochs, whatever a resumed run did before
     seconds = history.prepare_seconds + sum(row['seconds'] for row in history.rows)
-    logits = method.evaluate(splits.test, precision=training.precision)
+    outputs = method.evaluate(splits.test, precision=training.precision)
     facts = dict(cost=str(cost), seconds=round(seconds, 1),
                  seconds_expected=round(60*cost.minutes, 1),
                  peak_megabytes=round(peak_megabytes(vit.device)), processes=team().size,
                  n_train=len(train))
-    metrics = _metrics(method, logits, history, splits.test, record, config, training, facts)
+    metrics = _metrics(method, outputs, history, splits.test, record, config, training, facts)
     if main:
         write_json(out/'metrics.json', metrics)
-        predicted = logits[method.predictor].argmax(1).numpy()
+        predicted = method.decode(outputs[method.predictor]).numpy()
         failed = draw_figures(out, predicted, history, train, splits.test, record, watched)
         for name, why in failed.items(): say(f'the picture {name} could not be drawn: {why}')
         report.write_report(out)
@@ -226,8 +227,8 @@ def _refuse_other(out, resume, config, training):
     check_longer(written_settings(out)[1].epochs, training,
                  load_tensors(out/'resume.safetensors')[1]['epoch'], out)
 
-def _metrics(method, logits, history, test, record, config, training, facts):
-    modules = module_scores(logits, test.labels, history, record, known=config.noise > 0)
+def _metrics(method, outputs, history, test, record, config, training, facts):
+    modules = module_scores(method, outputs, test.labels, history, record, known=config.noise > 0)
     facts = facts | dict(method=config.method, backbone=config.backbone, seed=training.seed,
                          noise_seed=config.noise_seed, noise=config.noise,
                          realised_noise=record.realised_rate,
@@ -241,11 +242,12 @@ def _metrics(method, logits, history, test, record, config, training, facts):
 # %% ../../nbs/api/run.experiment.ipynb #f4f992a3
 def predictions(data, # `ImageSet`
                 said:np.ndarray, # [N, K] probabilities
+                predicted:np.ndarray, # int [N]
                )->pd.DataFrame: # a row for each image
     "Id, label, predicted class and the probability of every class."
     names = np.array(data.classes)
     table = pd.DataFrame(dict(id=[*map(str, data.ids)], label=names[data.labels],
-                              prediction=names[said.argmax(1)]))
+                              prediction=names[predicted]))
     return table.join(pd.DataFrame(said, columns=[f'p({c})' for c in names]).round(6))
 
 # %% ../../nbs/api/run.experiment.ipynb #a934e525
@@ -276,8 +278,11 @@ def evaluate_run(run, # run folder
     if tuple(parts[0].classes) != method.classes:
         raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} '
                          f'has {tuple(parts[0].classes)}. Score data with the same classes.')
-    said = [method.predict_proba(part, training.precision) for part in parts]
-    found = scores(np.concatenate(said), np.concatenate([p.labels for p in parts]))
+    outputs = [method.evaluate(part, [method.predictor], precision=training.precision)
+               [method.predictor] for part in parts]
+    said = [method.probabilities(z).numpy() for z in outputs]
+    predicted = [method.decode(z).numpy() for z in outputs]
+    found = scores(*map(np.concatenate, (said, [p.labels for p in parts], predicted)))
     found |= dict(data=config.data, split=split, n=sum(map(len, parts)), run=str(run))
     if team().main:
         file = out/f'evaluate_{split}.json'
@@ -285,7 +290,7 @@ def evaluate_run(run, # run folder
             say(f'{file} held the scores on {then}; they are replaced (--out keeps both)')
         write_json(file, found)
         with atomic(out/f'predictions_{split}.csv') as part:
-            pd.concat(map(predictions, parts, said)).to_csv(part, index=False)
+            pd.concat(map(predictions, parts, said, predicted)).to_csv(part, index=False)
     return found
 
 def _own_part(run, config, img_size, seed, split, say):
