@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Text', 'Texts', 'Number', 'ImageColumn', 'LabelColumn', 'GroupColumn', 'Root', 'Include', 'Exclude', 'Window',
-           'option', 'train', 'evaluate', 'show', 'demo', 'data', 'main']
+           'option', 'train', 'evaluate', 'show', 'demo', 'data', 'cache', 'main']
 
 # %% ../nbs/api/cli.ipynb #a714143c
 import json, sys, webbrowser
@@ -52,8 +52,9 @@ def _data_options(settings): # as `RunConfig` has them
 def train(out:Annotated[Optional[Path], option('run folder to write; a dry run needs none')]=None,
           data:Annotated[str, option('cells, a folder, zip, CSV or npz file, '
                                      'or a MedMNIST name')]='cells',
-          method:Annotated[str, option('linear, rein or cufit (also: ridge, wann)')]='cufit',
-          backbone:Annotated[str, option('pocket_vit, or a ViT or EVA tower of timm')]='pocket_vit',
+          method:Annotated[str, option('linear, rein or cufit (also: full, ridge, wann)')]='cufit',
+          backbone:Annotated[str, option('pocket_vit, or a ViT, EVA tower or CNN '
+                                         'of timm')]='pocket_vit',
           weights:Annotated[Text, option('local safetensors file, or "random"')]=None,
           weights_sha256:Annotated[Text, option('what the weights file has to hash to')]=None,
           img_size:Annotated[Number, option('input of the backbone in pixels; '
@@ -72,14 +73,29 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
           epochs:Annotated[int, option('passes over the training set')]=100,
           batch_size:Annotated[int, option('images in a step')]=32,
           lr:Annotated[float, option('learning rate at the start')]=1e-3,
-          weight_decay:Annotated[float, option('L2')]=1e-5,
+          optimizer:Annotated[str, option('adam, adamw or sgd (with Nesterov)')]='adam',
+          weight_decay:Annotated[float, option('L2; of adamw taken off the weights')]=1e-5,
+          momentum:Annotated[float, option('of sgd')]=0.9,
+          clip:Annotated[Optional[float], option('largest norm of the gradient')]=None,
+          schedule:Annotated[str, option('milestones, by epoch, or cosine, by step')]='milestones',
+          warmup:Annotated[int, option('steps in which the learning rate rises')]=0,
+          rate:Annotated[Texts, option('module=factor: another learning rate for a part, such as '
+                                       'full.head=10; may be given again')]=None,
+          sampler:Annotated[str, option('every_row, balanced, progressive or '
+                                        'natural_beside_balanced')]='every_row',
+          choose_by:Annotated[str, option('score on validation that the epoch is chosen by: '
+                                          'accuracy, balanced_accuracy, kappa or auc')]='accuracy',
           precision:Annotated[str, option('float32, tf32, bfloat16 or float16')]='float32',
           compile:Annotated[bool, option('run the backbone through torch.compile')]=False,
           seed:Annotated[int, option('seed of weights, shuffling and augmentation')]=0,
           views:Annotated[int, option('linear, cufit: the linear head learns from this many '
                                       'cached views instead of a pass per epoch')]=0,
+          method_option:Annotated[Texts, option('name=value of the method, such as blocks=2 of '
+                                                'full; may be given again')]=None,
           cache:Annotated[Text, option('folder: keep frozen features there, '
                                        'for other runs on the same images')]=None,
+          cache_gb:Annotated[float, option('as much may lie in the cache')]=100.,
+          cache_days:Annotated[float, option('days that something unused stays in it')]=90.,
           curves:Annotated[int, option('watch that many images for the curves of the report')]=0,
           keep_last:Annotated[int, option('also report the mean of this many last epochs '
                                           '(the paper: 10)')]=0,
@@ -97,6 +113,8 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
     "Train on noisy labels: writes model, selection record, metrics.json and report.html."
     settings = _data_options({k: v for k, v in locals().items()
                               if k not in ('out', 'resume', 'dry_run')})
+    for ours, theirs in (('rate', 'rates'), ('method_option', 'options')):
+        settings[theirs] = tuple(settings.pop(ours) or ())
     from cufit.run.experiment import how_to_go_on, train_run
     from cufit.run.report import metrics_table
     try:
@@ -177,6 +195,30 @@ def data(name:Annotated[Text, typer.Argument(help='one data set; all of them unl
         return print(f'{check}: every image is what was written.')
     from cufit.sources.catalog import fetch_data, known_data
     print(fetch_data(name or '') if get else known_data(name))
+
+# %% ../nbs/api/cli.ipynb #d42b7f38
+@app.command(epilog='Example: cufit cache features --remove all')
+def cache(folder:Annotated[Path, typer.Argument(help='what --cache named')],
+          remove:Annotated[Texts, option('a file, as the table names it, or "all"; may be given '
+                                         'again')]=None,
+          gb:Annotated[Optional[float], option('remove what was not used for longest until no '
+                                               'more than this lies there')]=None,
+          days:Annotated[Optional[float], option('remove what was not used for so long')]=None):
+    "What is kept of the passes of frozen models; removes it, if told to."
+    import math
+    from cufit.core import CufitError, choose
+    from cufit.frozen.cache import Cache
+    if not folder.is_dir():
+        raise CufitError(f'There is no folder {folder}. Give the one that --cache named.')
+    limit = lambda x: math.inf if x is None else x
+    kept = Cache(folder, limit(gb), limit(days))
+    names = list(kept.table().file)
+    for name in names if remove and 'all' in remove else remove or ():
+        kept.remove(choose(name, names, 'file')); _aside(f'removed {name}')
+    for name in kept.make_room(): _aside(f'removed {name}')
+    table = kept.table()
+    print(table.round(3).to_string(index=False) if len(table) else 'nothing is kept')
+    print(f'{table.gigabytes.sum():.3g} GB in {folder}')
 
 # %% ../nbs/api/cli.ipynb #273db9d4
 def main():

@@ -75,7 +75,7 @@ def test_embedded_weights_stay_loadable_when_others_follow(old, monkeypatch, tmp
     from cufit.frozen.pretrain import save_weights
     file = save_weights(backbone.pocket_vit(seed=7), tmp_path/"second.safetensors")
     monkeypatch.setattr(backbone, "_asset", lambda name, real=backbone._asset: file if name == "second.safetensors" else real(name))
-    second = backbone.Embedded("second.safetensors", file_sha256(file), backbone.weights_sha256(load_backbone(weights=str(file)).model))
+    second = backbone.Embedded("second.safetensors", file_sha256(file), load_backbone(weights=str(file)).sha256)
     monkeypatch.setattr(backbone, "EMBEDDED", dict(pocket_vit=second, pocket_vit_1=first))
     assert load_backbone().sha256 == second.model != first.model == load_backbone("pocket_vit_1").sha256
     assert load_method(old/"linear").vit.sha256 == first.model

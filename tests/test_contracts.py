@@ -9,7 +9,8 @@ import torch
 from cufit.core import CufitError, load_tensors, save_tensors
 from cufit.data.noise import corrupt
 from cufit.drawn.cells import cells
-from cufit.frozen.backbone import load_backbone, weights_sha256
+from cufit.frozen.backbone import load_backbone
+from cufit.frozen.model import weights_sha256
 from cufit.methods.record import train_config
 from cufit.methods.batch import Batch
 from cufit.methods.loop import train_step

@@ -28,7 +28,7 @@ def good_batch(vit:FrozenViT, # on its device
     "Images per forward pass: 32 on a CPU; on a GPU what half its free memory holds, a power of 2."
     if vit.device.type != 'cuda': return 32
     free,_ = torch.cuda.mem_get_info(vit.device)
-    fits = free/2/(4*13*vit.tokens*vit.dim)
+    fits = free/2/(4*vit.row_floats)
     return int(2**np.clip(np.floor(np.log2(max(fits, 1))), 0, np.log2(most)))
 
 # %% ../../nbs/api/frozen.features.ipynb #bd771002

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..core import CufitError, choose
 from ..frozen.backbone import FrozenBlock, FrozenViT
+from ..frozen.cnn import FrozenCNN
 from .contract import Method
 
 # %% ../../nbs/lessons/4_adapters.ipynb #174e1cb7
@@ -93,6 +94,7 @@ class Branch(nn.Module):
                  adapter:str='rein', # one of `ADAPTERS`
                 ):
         super().__init__()
+        if isinstance(vit, FrozenCNN): vit.tap()   # says why an adapter cannot hang on it
         self.adapter = ADAPTERS[choose(adapter, ADAPTERS, 'adapter')](vit)
         self.head = nn.Linear(vit.dim, n_classes)
     @property

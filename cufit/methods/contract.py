@@ -19,8 +19,7 @@ from ..data.imageset import ImageSet
 from ..frozen.backbone import FrozenViT, embedded_name, load_backbone
 from ..frozen.cache import as_cache
 from .record import History, TrainConfig
-from .memory import Memory
-from .batch import Batch, View, fetched_ahead
+from .batch import Batch, Memory, View, fetched_ahead
 from .loop import fit
 
 # %% ../../nbs/api/methods.contract.ipynb #03481520

@@ -22,8 +22,7 @@ from ..data.sampling import SAMPLERS
 from .record import History, TrainConfig, filled
 from .optimizer import (clip_gradients, learning_rate, make_optimizer, set_rate,
                                      sum_gradients)
-from .memory import merge
-from .batch import Batch, fetched_ahead, in_step
+from .batch import Batch, fetched_ahead, in_step, merge
 
 # %% ../../nbs/api/methods.loop.ipynb #8385cb55
 def train_step(method, # a `Method`; its modules get gradients

@@ -16,8 +16,7 @@ from ..core import autocast, loss_scaler, matrix_precision, team
 from ..data.imageset import ImageSet
 from ..methods.record import TrainConfig
 from ..methods.optimizer import make_optimizer
-from ..methods.memory import Memory
-from ..methods.batch import Batch
+from ..methods.batch import Batch, Memory
 from ..methods.loop import sampler_of, train_step
 from ..methods.contract import Method
 
@@ -49,6 +48,7 @@ def trial(method:Method, # not changed
     "A warm-up and two steps on a copy of the method; the better of the two counts."
     tried = copy.copy(method)
     tried.modules = copy.deepcopy(method.modules)
+    tried.begin_epoch(0, config.epochs)
     tried.modules.train()
     few,inputs = train.subset(np.arange(min(n, len(train)))),method.reads(True)
     tried.kept = {name: i.blank(method.vit, few) for name, i in inputs.items()}
@@ -117,6 +117,7 @@ FAR = 2.     # times the formula's seconds, from which on a timed step is not be
 def estimate(method:Method, # not yet trained
              train:ImageSet, val:ImageSet, # of the run
              config:TrainConfig, # epochs, batch size, precision
+             n_test:int=0, # images that will be scored once
             )->Estimate:
     "Operations by formula, time and memory from a few small steps."
     vit,full = method.vit,method.gflop()
@@ -137,7 +138,7 @@ def estimate(method:Method, # not yet trained
         rest = (method.run_gflop(len(train), len(val), config.epochs, 1.)
                 - (config.epochs*len(train)*full if method.trained_by_steps else 0))
         return (steps*step + rest/rate/team().size)/60
-    sets = (method.reads(True), len(train)),(method.reads(False), len(val))
+    sets = (method.reads(True), len(train)),(method.reads(False), len(val)+n_test)
     passes = [(i.light, i.size(vit, n)) for inputs, n in sets for i in inputs.values()]
     on_disk = sum(size for _, size in passes) if method.cache else 0
     in_memory = sum(size for light, size in passes if light or not method.cache)

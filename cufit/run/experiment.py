@@ -25,10 +25,12 @@ from ..data.noise import NoiseRecord
 from ..sources.readers import is_drawn, load_part, parts_of
 from ..sources.store import is_store, open_store
 from ..frozen.backbone import embedded_name, load_backbone
+from ..frozen.cache import Cache
 from ..methods.loop import check_longer
 from ..methods.contract import all_methods, load_method
 from .settings import (READING, absolute, add_noise, differences, image_size, load_splits,
-                                noise_line, read_splits, reading, same_place, split_settings,
+                                method_options, noise_line,
+                                read_splits, reading, same_place, split_settings,
                                 with_written_labels, write_splits, written_settings)
 from .cost import estimate, peak_megabytes
 
@@ -122,10 +124,10 @@ def train_run(out, # run folder; a dry run needs none
     if out is not None: _refuse_replaced(out, resume, found := found or _hash_of(splits))
     train,val,record = add_noise(splits, config)
     method = all_methods()[config.method](vit, train.classes, training.seed,
-                                          **({'views': config.views} if config.views else {}))
-    method.cache = config.cache
+                                          **method_options(config))
+    if config.cache: method.cache = Cache(Path(config.cache), config.cache_gb, config.cache_days)
     if vit.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(vit.device)
-    cost = estimate(method, train, val, training)
+    cost = estimate(method, train, val, training, len(splits.test))
     if main: say(str(cost)); say(noise_line(record))
     if dry_run: return {}
     if main:
@@ -159,6 +161,8 @@ def train_run(out, # run folder; a dry run needs none
     return metrics
 
 # %% ../../nbs/api/run.experiment.ipynb #57b2739e
+# what may differ when a run is resumed
+_FREE = ('device', 'cache', 'cache_gb', 'cache_days', 'checkpoint_seconds', 'epochs')
 _PLACES = ('data', 'root', 'store', 'weights', 'cache')
 
 def _quiet(line): pass
@@ -220,7 +224,7 @@ def _refuse_other(out, resume, config, training):
     then,now = ({k: v for part in settings for k, v in asdict(part).items()}
                 for settings in (written_settings(out), (config, training)))
     if differ := {k: (then[k], v) for k, v in now.items()
-                  if k not in ('device', 'cache', 'checkpoint_seconds', 'epochs') and then[k] != v
+                  if k not in _FREE and then[k] != v
                   and not (k in _PLACES and same_place(then[k], v))}:
         raise CufitError(f'{out} was begun with other settings (then, now): {differ}. '
                          'Use the same, or another folder.')
