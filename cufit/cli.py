@@ -138,8 +138,9 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
              image:ImageColumn=None, label:LabelColumn=None,
              split_column:Annotated[Text, option('column of the split')]=None,
              no_split:Annotated[bool, option('score all, whatever splits the data has')]=False,
-             group:GroupColumn=None, root:Root=None, include:Include=None,
-             exclude:Exclude=None, window:Window=None,
+             group:GroupColumn=None,
+             no_group:Annotated[bool, option('no groups, whatever the data has')]=False,
+             root:Root=None, include:Include=None, exclude:Exclude=None, window:Window=None,
              weights:Annotated[Text, option("the backbone's file, if it has moved")]=None,
              out:Annotated[Optional[Path], option('folder for the scores; the run folder unless '
                                                   'given')]=None,
@@ -149,7 +150,8 @@ def evaluate(run:Annotated[Path, typer.Argument(help='run folder of a finished r
     from cufit.run.experiment import evaluate_run
     from cufit.core import team
     found = evaluate_run(run, data, split, device, weights, _aside, out, image=image, label=label,
-                         split_column=False if no_split else split_column, group=group, root=root,
+                         split_column=False if no_split else split_column,
+                         group=False if no_group else group, root=root,
                          include=include, exclude=exclude, window=window)
     team().leave()
     if team().main: print(json.dumps(found, indent=2))
@@ -175,7 +177,7 @@ def demo(out:Annotated[Path, option('folder to write; a new one is numbered if i
     from cufit.run.lesson import demo_run
     from cufit.run.report import metrics_table
     folder,runs = demo_run(out, seed, say=lambda line: print(line, flush=True),
-                           **({'epochs': epochs} if epochs else {}))
+                           **({} if epochs is None else {'epochs': epochs}))
     print(metrics_table(runs).drop(columns='seconds').to_string(na_rep='-'))
     print(f'\nOpen {folder}/report.html first: the methods side by side. '
           f'Each has a folder of its own in {folder}, with a report.')

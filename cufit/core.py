@@ -196,13 +196,23 @@ def read_json(path):
         raise CufitError(f'{path} cannot be read: {e}. It may have been cut short; bring it back '
                          'from a copy, or make it again.') from e
 
-def read_text_table(path # a CSV that was written here
+def read_text_table(path, # a CSV that was written here
+                    needs=(), # columns that have to be there
                    )->pd.DataFrame:
     "A table whose ids and names stay text: 007 is no number, and NA is a class."
     names = ('id', 'label', 'given', 'prediction', 'split', 'group')
-    numbers = [c for c in pd.read_csv(path, nrows=0) if c not in names]
-    return pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False,
-                       na_values={c: [''] for c in numbers})
+    try:
+        columns = list(pd.read_csv(path, nrows=0))
+        numbers = [c for c in columns if c not in names]
+        table = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False,
+                            na_values={c: [''] for c in numbers})
+    except (OSError, ValueError) as e:   # of pandas too
+        raise CufitError(f'{path} cannot be read: {e}. Something has changed it; bring it back '
+                         'from a copy.') from e
+    if lost := [c for c in needs if c not in columns]:
+        raise CufitError(f'{path} has no column {lost[0]}; its columns are {", ".join(columns)}. '
+                         'Something has changed it; bring it back from a copy.')
+    return table
 
 # %% ../nbs/api/core.ipynb #726fc0cd
 def file_sha256(path)->str:

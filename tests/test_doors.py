@@ -451,3 +451,58 @@ def test_classes_in_other_scripts_can_be_told_apart(tmp_path, recwarn):
     labels = np.arange(20) % 2
     figures(tmp_path, names, labels, labels)
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
+
+
+# ---- what a run is asked once more, and elsewhere
+
+def test_a_run_with_a_store_of_its_own_goes_on_and_is_found_from_elsewhere(tmp_path, folder, dies, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with dies(2), pytest.raises(KeyboardInterrupt): run(tmp_path/"run", folder, epochs=3, checkpoint_seconds=0, store="kept", cache="passes")
+    metrics, _ = run(tmp_path/"run", folder, epochs=3, checkpoint_seconds=0, store="kept", cache="passes", resume=True)
+    (tmp_path/"elsewhere").mkdir(); monkeypatch.chdir(tmp_path/"elsewhere")
+    assert scored(tmp_path/"run")[0]["accuracy"] == metrics["accuracy"] and not list((tmp_path/"elsewhere").iterdir())
+
+
+def test_replaced_test_pictures_are_noticed(tmp_path, folder, drawn, dies):
+    cut(dies, tmp_path/"run", folder)
+    splits = pd.read_csv(tmp_path/"run"/"splits.csv", dtype=str)
+    for i in splits.id[splits.split == "test"]: put(folder/i, drawn[0]*0)
+    with pytest.raises(CufitError, match="other pictures"): run(tmp_path/"run", folder, epochs=3, checkpoint_seconds=0, resume=True)
+
+
+def test_data_that_has_moved_is_the_data_of_the_run(tmp_path, folder, drawn):
+    metrics, _ = run(tmp_path/"run", folder)
+    folder = folder.rename(tmp_path/"moved")
+    with pytest.raises(CufitError, match="If it has moved"): scored(tmp_path/"run")
+    found, said = scored(tmp_path/"run", data=str(folder))
+    assert found["accuracy"] == metrics["accuracy"] and found["n"] == metrics["n_test"] and "its splits are used" in " ".join(said)
+    for path in folder.rglob("*.png"): put(path, 255-np.asarray(Image.open(path)).transpose(2, 0, 1))   # the same names of other pictures
+    found, said = scored(tmp_path/"run", data=str(folder))
+    assert found["n"] == 60 and found["split"] == "all"
+
+
+def test_a_class_that_came_later_is_no_class_of_the_run(tmp_path, folder, drawn, dies):
+    metrics, _ = run(tmp_path/"done", folder, epochs=3)
+    cut(dies, tmp_path/"cut", folder)
+    put(folder/"unsure"/"x.png", drawn[0])
+    found, said = scored(tmp_path/"done")
+    assert found["accuracy"] == metrics["accuracy"] and "1 images are new" in " ".join(said)
+    assert run(tmp_path/"cut", folder, epochs=3, checkpoint_seconds=0, resume=True)[0]["accuracy"] == metrics["accuracy"]
+
+
+@pytest.mark.parametrize("file, content, words", [("splits.csv", "", "cannot be read"), ("splits.csv", "id;split;label\n", "no column"), ("splits.csv", 'id,split,label\n"a,train,x\n', "cannot be read|no column"), ("splits.csv", "id,split,label\na,training,x\n", "has the split"), ("config.json", "[]", "settings of a run"), ("config.json", "{}", "settings of a run")])
+def test_a_damaged_run_folder_is_named(tmp_path, folder, file, content, words):
+    run(tmp_path/"run", folder)
+    (tmp_path/"run"/file).write_text(content)
+    with pytest.raises(CufitError, match=words): scored(tmp_path/"run")
+
+
+def test_places_that_cannot_be_and_sizes_that_cannot_be(tmp_path, folder, monkeypatch):
+    from cufit.run.experiment import how_to_go_on
+    run(tmp_path/"run", folder)
+    (tmp_path/"file").write_text("")
+    with pytest.raises(CufitError, match="Nothing can be written"): evaluate_run(tmp_path/"run", out=tmp_path/"file")
+    with pytest.raises(CufitError, match="smaller than a patch|cannot be built"): load_backbone("vit_tiny_patch16_224", "random", 10)
+    assert "Nothing was begun" in how_to_go_on(None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "complete epoch" in how_to_go_on("~/run")

@@ -63,7 +63,7 @@ def test_litter_is_skipped_at_any_depth_and_counted(tmp_path, name):
 
 
 @pytest.mark.parametrize("name, words", [
-    ("cyst/scan.dcm", "scan.dcm"), ("cyst/.hidden.png2", ".hidden.png2"), ("cyst/note.txt", "note.txt"), ("stray.png", "no class folder"), ("extra.npz", "extra.npz"), ("cyst/archive.tar.gz", ".gz")])
+    ("cyst/scan.dcm", "scan.dcm"), ("cyst/hidden.png2", "hidden.png2"), ("cyst/note.txt", "note.txt"), ("stray.png", "no class folder"), ("extra.npz", "extra.npz"), ("cyst/archive.tar.gz", ".gz")])
 def test_what_is_no_image_is_named(tmp_path, name, words):
     put(scans(tmp_path/"s")/name, png(1))
     assert words in refused(tmp_path/"s")
@@ -106,7 +106,7 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path):
     assert "\\xe9.png' is not in UTF-8" in refused(top)
 
 
-@pytest.mark.parametrize("mask, way", [("cyst/000_mask.png", "*mask*"), ("cyst/000_Segmentation.png", "*Segmentation*"), ("cyst/masks/000.png", "masks"), ("cyst/mask_000.png", "*mask*"), ("cyst/000_mask_1.png", "*mask*"), ("cyst/000-seg.jpg", "*seg*")])
+@pytest.mark.parametrize("mask, way", [("cyst/000_mask.png", "*_mask.*"), ("cyst/000_Segmentation.png", "*_Segmentation.*"), ("cyst/masks/000.png", "masks"), ("cyst/mask_000.png", "mask_*.*"), ("cyst/000_mask_1.png", "*_mask*.*"), ("cyst/000-seg.jpg", "*-seg.*"), ("cyst/000_left_mask.png", "*_mask.*"), ("cyst/000mask (1).png", "*mask*.*"), ("cyst/000_roi.png", "*_roi.*"), ("cyst/mask_images/000.png", "mask_images"), ("cyst/Ground Truth/000.png", "Ground Truth")])
 def test_masks_are_noticed_and_both_ways_out_lead_out(tmp_path, mask, way):
     put(scans(tmp_path/"s")/mask, png(77))
     message = refused(tmp_path/"s")
@@ -524,3 +524,84 @@ def test_any_npz(data):
         else:
             try: load(path, 2)
             except CufitError: pass
+
+
+# ---- more that people have: hidden folders, parts, two tables, numbers as labels
+
+@pytest.mark.parametrize("name", ["cyst/.thumbnails/x.png", ".cache/a/x.png", "cyst/.hidden.png", "#recycle/x.png", "cyst/lost+found/x.png"])
+def test_what_is_hidden_is_skipped(tmp_path, name):
+    put(scans(tmp_path/"s")/name, png(200))
+    splits, said = read(tmp_path/"s")
+    assert told(splits) == list(range(30)) and "left behind" in " ".join(said)
+
+
+@pytest.mark.parametrize("names, words", [(("ham10000_images_part_1", "ham10000_images_part_2"), "parts of one set"), (("images_001", "images_002"), "parts of one set"), (("train_data", "test_data"), "look like splits"), (("Train Set", "Test Set"), "look like splits"), (("fold1", "fold2"), "parts of one set")])
+@pytest.mark.parametrize("top", ["", "archive"])
+def test_parts_of_a_set_are_no_classes(tmp_path, names, words, top):
+    for name in names: scans(tmp_path/"s"/top/name)
+    assert words in refused(tmp_path/"s")
+
+
+def test_a_link_to_itself_is_named(tmp_path):
+    top = scans(tmp_path/"s")
+    (top/"cyst"/"loop.png").symlink_to("loop.png")
+    assert "loop.png is a link to nothing" in refused(top)
+
+
+def test_include_by_suffix_asks_for_no_masks(tmp_path):
+    put(scans(tmp_path/"s")/"cyst"/"000_mask.png", png(77))
+    assert "looks like the mask" in refused(tmp_path/"s", include="*.png")
+
+
+def listed(path, n=30, image="{:03}.png", label=lambda i: ("cyst", "tumour")[i % 2], head="image,label", more=""):
+    return put(path, head+"\n"+"".join(f"{image.format(i)},{label(i)}{more}\n" for i in range(n)))
+
+
+def test_the_table_of_training_comes_first(tmp_path):
+    for kind, first in (("train", 0), ("test", 100)):
+        for i in range(30): put(tmp_path/f"{kind}_images"/f"{i:03}.png", png(first+i))
+        listed(tmp_path/f"{kind}.csv")
+    splits, said = read(tmp_path)
+    assert told(splits) == list(range(30)) and "test.csv" in " ".join(said)
+
+
+def test_numbers_do_not_count_classes_that_are_numbers(tmp_path):
+    for i in range(30): put(tmp_path/"images"/f"{i:03}.png", png(i))
+    for classes in (("1", "2", "3"), ("01", "02")):
+        with pytest.raises(CufitError, match="not one of the classes"): load_part(listed(tmp_path/"t.csv", label=lambda i: 0), 8, classes=classes)
+    said = []
+    part, (images,) = load_part(listed(tmp_path/"t.csv", label=lambda i: 1), 8, classes=("cyst", "mole"), say=said.append)
+    assert (images.labels == 1).all() and "1 is mole" in " ".join(said)
+
+
+def test_two_files_or_two_columns_that_may_be_meant(tmp_path):
+    for i in range(30): put(tmp_path/"images"/f"{i:03}.png", png(i))
+    put(tmp_path/"images"/"004.tif", png(4, kind="TIFF"))
+    assert "may be" in refused(listed(tmp_path/"t.csv", image="{:03}"))
+    assert told(read(listed(tmp_path/"t.csv"))[0]) == list(range(30))
+    assert "two columns of the label" in refused(listed(tmp_path/"t.csv", head="image,label,label", more=",other"))
+
+
+@pytest.mark.parametrize("head, words", [("data_split", "train val test"), ("Usage", "Training PublicTest PrivateTest"), ("stage", "train eval")])
+def test_a_column_that_holds_splits_is_taken(tmp_path, head, words):
+    for i in range(30): put(tmp_path/"images"/f"{i:03}.png", png(i))
+    words = words.split()
+    put(tmp_path/"t.csv", f"image,label,{head}\n"+"".join(f"{i:03}.png,{'ab'[i % 2]},{words[i//2 % len(words)]}\n" for i in range(30)))
+    splits, said = read(tmp_path/"t.csv")
+    assert head in " ".join(said) and told([splits.train]) != told(splits)
+    if len(words) == 3: assert told([splits.train]) == [i for i in range(30) if i//2 % 3 == 0]
+
+
+def test_colours_of_16_bits_and_windows(tmp_path):
+    from cufit.data.images import parse_window
+    for bad in ("0,inf", "-inf,4095", "nan,4"): pytest.raises(CufitError, parse_window, bad)
+    top = scans(tmp_path/"s")
+    import struct, zlib   # Pillow writes none
+    chunk = lambda kind, body: struct.pack(">I", len(body))+kind+body+struct.pack(">I", zlib.crc32(kind+body))
+    rows = b"".join(b"\0"+struct.pack(">24H", *[4000]*24) for _ in range(8))
+    deep = b"\x89PNG\r\n\x1a\n"+chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))+chunk(b"IDAT", zlib.compress(rows))+chunk(b"IEND", b"")
+    put(top/"cyst"/"deep.png", deep)
+    assert "16 bits a pixel" in " ".join(read(top)[1])
+    assert "a window comes too late" in refused(top, window="0,4095")
+    Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(top/"cyst"/"nan.tif")
+    assert "no numbers" in refused(top, window="0,1", exclude="deep.png")

@@ -23,7 +23,7 @@ def parse_window(text:str, # 'low,high', or 'max' for the maximum of each file; 
     if text is None or text == 'max': return text
     try: low, high = map(float, text.split(',') if isinstance(text, str) else text)
     except (ValueError, TypeError): low = high = 0
-    if low < high: return low, high
+    if low < high and max(abs(low), abs(high)) < float('inf'): return low, high
     raise CufitError(f"The window is {text!r}; expected two numbers 'low,high' such as '0,4095', "
                      "or 'max' for the largest value of each file.")
 
@@ -43,7 +43,9 @@ def to_rgb(image:Image.Image,
                          'save the one that is meant as a file of its own')
     image, brightest = ImageOps.exif_transpose(image), None
     if deep:
-        values = np.asarray(image).astype(np.float64 if image.mode == 'F' else np.int64)
+        values = np.asarray(image)
+        if not np.isfinite(values).all(): raise CufitError('it holds values that are no numbers')
+        values = values.astype(np.float64 if image.mode == 'F' else np.int64)
         brightest = values.max()
         low, high = ((0, 65535) if window is None else (0, max(brightest, 1)) if window == 'max'
                      else window)
@@ -93,8 +95,13 @@ def read_image(fetch, # called with `name`, gives the bytes of the file
         data = fetch(name)
         if not data: raise CufitError('the file is empty')
         with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+            sixteen = file.mode == 'RGB' and file.tile and '16' in str(file.tile[0][3])
+            if sixteen and window:
+                raise CufitError('it is a colour picture of 16 bits, of which Pillow reads the '
+                                 'upper 8, so a window comes too late. Save it with 8 bits')
             file.load()
             image = to_rgb(file, window)
+            if sixteen: image.info['brightest'] = 257*max(high for _, high in image.getextrema())
     except Image.DecompressionBombError as e:
         raise CufitError(f'{name} is very large: {e} If you trust it, allow it: set '
                          'CUFIT_MAX_PIXELS in the environment to as many pixels.') from e
@@ -123,7 +130,11 @@ def decode(n:int, # number of images
             raise CufitError(f'CUFIT_MAX_PIXELS is {most!r}; expected a whole number of pixels.')
         Image.MAX_IMAGE_PIXELS = int(most)   # Pillow warns above it, and refuses twice as much
     Image.init()   # here, since threads that load Pillow's plugins at the same time miss some
-    out = np.empty((n, 3, size, size), np.uint8)
+    try: out = np.empty((n, 3, size, size), np.uint8)
+    except MemoryError as e:
+        raise CufitError(f'{n} images of {size} x {size} pixels are {3e-9*n*size*size:,.0f} GB, '
+                         'more than there is memory for. Read smaller ones, or keep them in a '
+                         'store (--store).') from e
     def one(i): out[i] = square(image(i), size)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for _ in progress(pool.map(one, range(n)), 'reading images', total=n,

@@ -183,8 +183,8 @@ def check_disjoint(sets:dict, # split -> (values, ids), both [N]
         if both is not None:
             raise CufitError(f'{what.capitalize()} {both!s} is in {first[both][0]} (image '
                              f'{first[both][1]}) and in {split} (image {seen[both]}), so the score '
-                             f'would measure memory. Put each {what} in one split, or give no '
-                             'splits: cufit then makes them by class and group.')
+                             f'would measure memory. Put each {what} in one split, or have the '
+                             'splits made here, by class and group: split=False (--no-split).')
         first.update({v: (split, i) for v, i in seen.items()})
 
 # %% ../../nbs/lessons/1_data.ipynb #10577f38

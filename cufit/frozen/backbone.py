@@ -118,6 +118,9 @@ class FrozenViT(Frozen):
                              'needs the tokens of a plain ViT or EVA tower. Choose a vit_*, deit_* '
                              'or eva* model of timm.')
         super().__init__(model, name, model.patch_embed.img_size[0], model.embed_dim, mean, std)
+        if not model.patch_embed.num_patches:
+            raise CufitError(f'{name}: images of {self.img_size} pixels are smaller than a patch, '
+                             f'{model.patch_embed.patch_size[0]}. Take a larger img_size.')
         self.has_class_token = model.cls_token is not None
         self.prefix,self.depth = model.num_prefix_tokens,len(model.blocks)
         self.patch = model.patch_embed.patch_size[0]

@@ -30,7 +30,8 @@ def _tensors(found):
     "The tensors of a checkpoint, or of the dictionary inside it that has them."
     here = {str(k): v for k, v in found.items() if isinstance(v, torch.Tensor)}
     inner = next((found[k] for k in INSIDE if isinstance(found.get(k), dict)), None)
-    return _tensors(inner) if inner and len(here) < 2 else here
+    inside = _tensors(inner) if inner else {}
+    return inside if len(inside) > len(here) else here
 
 def read_weights(path, # a safetensors file, or what torch.save wrote
                 )->dict: # name -> tensor
@@ -72,6 +73,12 @@ def load_weights(model:torch.nn.Module, # a ViT or EVA tower of timm without a c
     state = unwrapped(state, wanted)
     bilinear = any(kind in name for kind in ('flexi', 'radio'))   # as timm fetches them
     options = dict(interpolation='bilinear', antialias=False) if bilinear else {}
+    kernel = 'patch_embed.proj.weight'   # timm would resample it
+    if (kernel in state and kernel in wanted and state[kernel].ndim == 4 and not bilinear
+        and state[kernel].shape[:2] == wanted[kernel].shape[:2]
+        and state[kernel].shape[2:] != wanted[kernel].shape[2:]):
+        raise CufitError(_misfit(path, name, f'{kernel} has shape {list(state[kernel].shape)}, '
+                                             f'expected {list(wanted[kernel].shape)}'))
     try: state = sys.modules[type(model).__module__].checkpoint_filter_fn(state, model, **options)
     except Exception as e: raise CufitError(_misfit(path, name, f'{type(e).__name__}: {e}')) from e
     missing = [k for k in wanted if k not in state]

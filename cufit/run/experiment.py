@@ -22,7 +22,7 @@ from ..metrics import jsonable, label_precision, label_recall, scores
 from ..data.sampling import stratified
 from ..data.imageset import SPLITS, Splits
 from ..data.noise import NoiseRecord
-from ..sources.readers import is_drawn, load_part, parts_of
+from ..sources.readers import is_drawn, list_source, load_part, parts_of
 from ..sources.store import is_store, open_store
 from ..frozen.backbone import embedded_name, load_backbone
 from ..frozen.cache import Cache
@@ -108,7 +108,14 @@ def train_run(out, # run folder; a dry run needs none
                          'named. Give one: --out runs/mine.')
     config,training = split_settings(settings)
     config = replace(config, **{k: absolute(getattr(config, k)) for k in _PLACES})
+    # these two may be made by the run
+    config = replace(config, **{k: str(Path(v).expanduser().absolute())
+                                for k in ('store', 'cache') if (v := getattr(config, k))})
     if out is not None: out = Path(out).expanduser(); _refuse_other(out, resume, config, training)
+    if out is not None and Path(config.data).is_dir() and Path(config.data).resolve() in (
+            out.resolve(), *out.resolve().parents) and not is_store(config.data):
+        raise CufitError(f'{out} lies in {config.data}, whose folders are read as data. '
+                         'Give another --out.')
     if not (dry_run or resume) and team().main: _try_out(out)
     if config.cache: _try_out(Path(config.cache), '--cache')
     name = config.backbone
@@ -116,12 +123,12 @@ def train_run(out, # run folder; a dry run needs none
         name = embedded_name(name, read_json(out/'config.json').get('backbone_sha256'))
     vit = vit or load_backbone(name, config.weights, config.img_size, config.weights_sha256,
                                training.seed, config.device)
-    main,found = team().main,_images_hash(config)
+    main = team().main
     if splits is None:
         tell = say if main else _quiet
         splits = (_taken_up(out, config, vit.img_size, training.seed, tell)
                   if resume else load_splits(config, vit.img_size, training.seed, say=tell))
-    if out is not None: _refuse_replaced(out, resume, found := found or _hash_of(splits))
+    if out is not None: _refuse_replaced(out, resume, found := _hashes(config, splits))
     train,val,record = add_noise(splits, config)
     method = all_methods()[config.method](vit, train.classes, training.seed,
                                           **method_options(config))
@@ -133,7 +140,7 @@ def train_run(out, # run folder; a dry run needs none
     if main:
         write_json(out/'config.json',
                    asdict(config) | asdict(training)
-                   | dict(backbone_sha256=vit.sha256, images_sha256=found))
+                   | dict(backbone_sha256=vit.sha256, **found))
         if not (resume and (out/'splits.csv').is_file()): write_splits(out, splits)
         record.save(out/'noise')
     watched = watch_sets(config.curves, train, splits.test, record)
@@ -174,7 +181,7 @@ def _taken_up(out, config, img_size, seed, say):
         say(f'{out} was begun by a version that kept no splits.csv: the splits are drawn again')
         return load_splits(config, img_size, seed, say=say)
     splits = load_splits(config, img_size, seed, assigned, say)
-    for line in differences(assigned, config.data): say(line)
+    for line in differences(assigned, config.data, config.limit): say(line)
     test = set(assigned.table.id[assigned.table.split == 'test'])
     if lost := [i for i in assigned.missing if i not in test]:
         raise CufitError(f'{out} was begun on {len(lost)} images that {config.data} no longer has '
@@ -188,14 +195,23 @@ def _images_hash(config): # of a store, where it was recorded image by image
 
 def _hash_of(splits): return array_sha256(splits.train.images, splits.val.images)
 
+def _hashes(config, splits): # of the pictures that are trained on and chosen by, and of test's
+    if store := _images_hash(config): return dict(images_sha256=store)
+    return dict(images_sha256=_hash_of(splits), test_sha256=array_sha256(splits.test.images),
+                n_test=len(splits.test))
+
 def _refuse_replaced(out, resume, found):
-    then = read_json(out/'config.json').get('images_sha256') if resume else None
-    if then and then != found:
+    then = read_json(out/'config.json') if resume else {}
+    same = lambda k: not then.get(k) or k not in found or then[k] == found[k]
+    # test images may have been taken away; what is left has another hash
+    if not same('images_sha256') or same('n_test') and not same('test_sha256'):
         raise CufitError(f'{out} was begun on other pictures under the same names. '
                          'Put the first ones back, or begin a new run.')
 
 def how_to_go_on(out)->str: # run folder
     "What one can do with a run that was begun."
+    if out is None: return 'Nothing was begun.'
+    out = Path(out).expanduser()
     if not (Path(out)/'resume.safetensors').is_file():
         return f'No epoch was complete; the same command begins anew in {out}.'
     done = load_tensors(Path(out)/'resume.safetensors')[1]['epoch']
@@ -267,16 +283,25 @@ def evaluate_run(run, # run folder
     "Score a finished run on one split, labels as they are in the source."
     run, say = Path(run).expanduser(), say or _quiet
     out = Path(out or run).expanduser()
+    if team().main: _try_out(out)
+    if weights: weights = Path(weights).expanduser()
+    if options.get('root'): options['root'] = absolute(options['root'])
     config,training = written_settings(run)
     own = data is None or same_place(data, config.data)
+    if own and not (is_drawn(config.data) or Path(config.data).exists()) and '/' in config.data:
+        raise CufitError(f'{run} was trained on {config.data}, which is not here. If it has moved, '
+                         'say where it is: data=... (--data).')
+    method = load_method(run, device=device, weights=weights)
+    size = method.vit.img_size
+    if not own and _holds_the_run(run, replace(config, data=absolute(data)), size, training.seed):
+        say(f'{data} holds the images of the run: its splits are used')
+        own,config = True,replace(config, data=absolute(data))
     if not own:   # how the run's data is read says nothing of other data
         config = replace(config, data=absolute(data), limit=None, store=None,
                          **dict.fromkeys(k for k in READING if k != 'window'))
     options['split'] = options.pop('split_column', None)
     config = replace(config, **{k: v for k, v in options.items() if v is not None})
     if split is not None: choose(split, (*SPLITS, 'all'), 'split')
-    method = load_method(run, device=device, weights=weights)
-    size = method.vit.img_size
     if own: split, parts = _own_part(run, config, size, training.seed, split or 'test', say)
     else: split, parts = _other_part(config, size, method.classes, split, say)
     if tuple(parts[0].classes) != method.classes:
@@ -297,6 +322,17 @@ def evaluate_run(run, # run folder
             pd.concat(map(predictions, parts, said, predicted)).to_csv(part, index=False)
     return found
 
+def _holds_the_run(run, config, img_size, seed):
+    "Whether other data, read as that of the run was, has its very pictures: it may have moved."
+    assigned,then = read_splits(run),read_json(Path(run)/'config.json').get('images_sha256')
+    if not (assigned and then) or is_drawn(config.data) or is_store(config.data): return False
+    try:
+        listing = list_source(config.data, image_size(config, img_size), **reading(config))
+        ids = set(map(str, listing.column('id'))) if listing else ()
+        if not set(assigned.table.id) <= set(ids): return False
+        return _hash_of(load_splits(config, img_size, seed, assigned, _quiet)) == then
+    except CufitError: return False   # it cannot even be read as the run's was
+
 def _own_part(run, config, img_size, seed, split, say):
     "The name of a split of a run, or of all, and its images."
     assigned = read_splits(run)
@@ -305,7 +341,7 @@ def _own_part(run, config, img_size, seed, split, say):
             'those of the run only if nothing in its data has changed')
     warned = lambda line: say(line) if line.startswith('warning: ') else None
     splits = load_splits(config, img_size, seed, assigned, warned)
-    for line in differences(assigned, config.data) if assigned else (): say(line)
+    for line in differences(assigned, config.data, config.limit) if assigned else (): say(line)
     return split, parts_of(splits, split)
 
 def _other_part(config, img_size, classes, split, say):

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core import CufitError, atomic, choose, read_json, read_text_table
 from ..data.images import parse_window
-from ..data.imageset import Splits
+from ..data.imageset import SPLITS, Splits
 from ..sources.listing import Assigned
 from ..data.noise import KINDS, NoiseRecord, check_rate, corrupt
 from ..sources.readers import find_source, is_drawn, load
@@ -114,6 +114,9 @@ def written_settings(folder, # run folder
         raise CufitError(f'{folder} is not a run folder: it has no config.json. '
                          'Give the folder that train printed.')
     config = read_json(path)
+    if not isinstance(config, dict) or not {'data', 'method', 'seed'} <= set(config):
+        raise CufitError(f'{path} does not hold the settings of a run. Something has changed it; '
+                         'bring it back from a copy.')
     return RunConfig(**filled(config, RunConfig)),train_config(**filled(config, TrainConfig))
 
 # %% ../../nbs/api/run.settings.ipynb #f9e9722f
@@ -179,7 +182,11 @@ def read_splits(folder, # run folder
     "The splits of a run."
     path = Path(folder)/'splits.csv'
     if not path.is_file(): return None
-    return Assigned(read_text_table(path))
+    table = read_text_table(path, ('id', 'split', 'label'))
+    if wrong := sorted(set(table.split) - set(SPLITS)):
+        raise CufitError(f'{path} has the split {wrong[0]!r}; expected {", ".join(SPLITS)}. '
+                         'Something has changed it; bring it back from a copy.')
+    return Assigned(table)
 
 def with_written_labels(splits:Splits, # read with `assigned`
                         assigned:Assigned, # the splits of the run
@@ -191,10 +198,14 @@ def with_written_labels(splits:Splits, # read with `assigned`
 
 def differences(assigned:Assigned, # after it was read with
                 data:str, # the source, for the text
+                limited:bool=False, # the run had read a part of it only
                )->list: # of sentences
     "How the source differs from what the run knew of it."
-    said = dict(new='images are new in {} and belong to no split',
+    said = dict(new='images of {} belong to no split: the run was limited, or they are new'
+                if limited else 'images are new in {} and belong to no split',
                 missing='images of the run are no longer in {}',
+                unknown='images have a label now in {} that is no class of the run; that in '
+                        'splits.csv is used',
                 corrected='images have another label now in {} than in the run')
     return [f'{len(ids)} {text.format(data)} (such as {", ".join(ids[:3])})'
             for k, text in said.items() if (ids := getattr(assigned, k))]

@@ -9,7 +9,7 @@ __all__ = ['SPLIT_NAMES', 'FRACTIONS', 'Listing', 'words_of', 'class_names', 're
 
 # %% ../../nbs/api/sources.listing.ipynb #a79bd282
 import re, unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 import numpy as np
@@ -80,7 +80,8 @@ def encode_labels(values, # [N] names or whole numbers
     names = check_classes(class_names(v for v in values if not re.fullmatch(r'-\d+', v))
                           if classes is None else classes)
     number = {c: i for i, c in enumerate(names)}
-    if not number.keys() & set(values) and all(map(str.isdecimal, values)):
+    if (not number.keys() & set(values) and all(map(str.isdecimal, values))
+        and not any(map(_number.fullmatch, names))):   # classes 1, 2, 3 do not begin with 0
         number = {str(i): i for i in range(len(names))}
     bad = next((i for i, v in enumerate(values) if v not in number), None)
     if bad is not None:
@@ -108,7 +109,7 @@ def odd_classes(classes:tuple, # K names
 # %% ../../nbs/api/sources.listing.ipynb #6ccbe737
 SPLIT_NAMES = dict(train='train', training='train', val='val', valid='val', validation='val',
                    dev='val', development='val', test='test', testing='test', eval='test',
-                   evaluation='test')
+                   evaluation='test', publictest='val', privatetest='test')
 
 def encode_splits(values, # [N] names
                   where, # [N] line or file of each value, for messages
@@ -167,6 +168,9 @@ def make_listing(ids, # [N] names, each once
         refuse_measurements(list(map(str, values)), origin,
                             words_of(about.get('taken', {}), 'label'))
     columns['label'], classes = encode_labels(values, classes, where, origin)
+    if not set(classes) & {str(v).strip() for v in values}:
+        notes.append('the labels are numbers, and count the classes from 0: '
+                     + ', '.join(f'{i} is {c}' for i, c in enumerate(classes[:20])))
     if split is not None:
         columns['split'] = encode_splits(split, where, origin)
         words = dict(zip((str(v).strip() for v in split), columns['split']))
@@ -183,12 +187,27 @@ class Assigned:
     new:list=field(default_factory=list) # ids that the source has, but the run had not
     missing:list=field(default_factory=list) # ids that the run had, but the source has no longer
     corrected:list=field(default_factory=list) # ids whose label is another now
+    unknown:list=field(default_factory=list) # ids whose label is now no class of the run
+
+    def restrict(self, listing)->Listing: # with the images and the classes that the run knew
+        "A class that came later belongs to no run before it."
+        then,ids = dict(zip(self.table.id, self.table.label)),listing.column('id')
+        classes = tuple(c for c in listing.classes if c in set(self.table.label))
+        if classes == tuple(listing.classes): return listing
+        now = [listing.classes[k] for k in listing.column('label')]
+        self.late = [str(i) for i in ids if str(i) not in then]
+        self.unknown = [str(i) for i, c in zip(ids, now) if str(i) in then and c not in classes]
+        rows = [n for n, i in enumerate(ids) if str(i) in then]
+        names = [now[n] if now[n] in classes else then[str(ids[n])] for n in rows]
+        table = listing.table.iloc[rows].reset_index(drop=True)
+        return replace(listing, classes=classes,
+                       table=table.assign(label=[classes.index(c) for c in names]))
 
     def rows(self, listing)->dict: # split -> row numbers of `listing`, in the order of the run
         place = {str(i): n for n, i in enumerate(listing.column('id'))}
         then = dict(zip(self.table.id, self.table.label))
         now = {i: listing.classes[listing.column('label')[n]] for i, n in place.items()}
-        self.new = [i for i in place if i not in then]
+        self.new = getattr(self, 'late', []) + [i for i in place if i not in then]
         self.missing = [i for i in then if i not in place]
         self.corrected = [i for i in then if i in place and then[i] != now[i]]
         parts = {s: self.table.id[self.table.split == s] for s in SPLITS}
@@ -248,7 +267,8 @@ def _why_empty(listing, split):
                 f'for {n} images, and no group is divided between splits. Name another column '
                 'with group=... (--group), or read without groups: group=False (--no-group).')
     few = np.bincount(listing.column('label')).min()
-    return (f'There are {n} images of {len(listing.classes)} classes, of one class only {few}: too '
+    return (f'There are {n} images of {len(listing.classes)} classes (labels: '
+            f'{words_of(listing.taken, "label") or "the folders"}), of one class only {few}: too '
             'few for three splits. Add images, or read fewer classes: classes=... (--classes).')
 
 # %% ../../nbs/api/sources.listing.ipynb #7c99862d

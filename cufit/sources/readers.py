@@ -135,7 +135,9 @@ def find_table(folder)->tuple: # of the table and of its images, as paths; or No
     "`labels.csv` in a folder, or a table such as `train.csv` beside a folder `train_images`."
     folder = Path(folder)
     if (folder/'labels.csv').is_file(): return folder/'labels.csv', folder
-    for table in sorted(folder.glob('*.csv')) if folder.is_dir() else ():
+    # one for training first: that of the test images has mostly no labels
+    for table in sorted(folder.glob('*.csv'), key=lambda t: (not t.stem.startswith('train'), t)
+                        ) if folder.is_dir() else ():
         images = folder/f'{table.stem}_images'
         if images.is_dir(): return table, images
 
@@ -153,9 +155,12 @@ def list_csv(csv, # the table, one line an image; or a folder with labels.csv
     if not found.is_file():
         raise CufitError(f'There is no table {found}. Name an existing CSV file.')
     root = Path(root or images or found.parent)
+    beside = [str(t) for t in found.parent.glob('*.csv') if images and images != found.parent
+              and t != found and (t.parent/f'{t.stem}_images').is_dir()]
     return list_table(read_table(file_bytes(found), str(found)), str(found), file_finder(),
                       [str(root), str(root/'images')], image, label, split, group, classes,
-                      kind='a table', fetch=file_bytes, stamp=file_stamp)
+                      kind='a table', fetch=file_bytes, stamp=file_stamp,
+                      skipped={'another table with images': beside} if beside else {})
 
 def from_csv(csv, # the table, one line an image; or a folder with labels.csv
              size:int, # pixels a side
@@ -261,7 +266,9 @@ register(Source('zip', lambda s: _suffix(s, '.zip'), 'a .zip with labels.csv or 
                 list_zip));
 
 # %% ../../nbs/api/sources.readers.ipynb #61e52263
-_READING = [*inspect.signature(read_listing).parameters][2:]   # besides listing and size
+# besides listing and size; the last two are for the command and for runs
+_READING = [*inspect.signature(read_listing).parameters][2:]
+_INNER = ('into', 'assigned', 'say')
 
 def _checked(source, size, options): # source as text, its `Source`, size
     source = os.path.expanduser(_text(source))
@@ -269,7 +276,9 @@ def _checked(source, size, options): # source as text, its `Source`, size
     takes = inspect.signature(found.lister or found.reader).parameters
     own = [k for k in [*takes][1:] if k != 'size']
     for name in options:
-        choose(name, [*own, *(_READING if found.lister else ())], f'option of {found.name}')
+        if found.lister and name in _INNER: continue
+        choose(name, [*own, *(k for k in _READING if found.lister and k not in _INNER)],
+               f'option of {found.name}')
     if size is None:
         if 'size' not in takes or takes['size'].default is inspect.Parameter.empty:
             raise CufitError(f'Pictures come in many sizes, and {source} says none. '

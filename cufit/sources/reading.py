@@ -127,6 +127,7 @@ def read_listing(listing:Listing, # with `fetch` or `pixels`
                  say=None, # is called with the first lines of a run; a notebook sees warnings only
                 )->Splits:
     "Decode what the plan needs, and nothing else."
+    if assigned: listing = assigned.restrict(listing)
     rows = choose_rows(listing, limit, seed, assigned)
     given = listing.column('split')
     how = ('those of the run' if assigned else 'drawn here by class' if given is None else

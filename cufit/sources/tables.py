@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import CufitError, choose
-from .files import SUFFIXES
+from .files import SUFFIXES, is_image
 from .listing import Listing, check_rows, is_splits, make_listing
 
 # %% ../../nbs/api/sources.tables.ipynb #dbf13ad6
@@ -123,7 +123,14 @@ def resolve(names, # [N] image names, with or without suffix
                                                for f in ('NFC', 'NFD')))))
         tries = ((n if not f or os.path.isabs(n) else f'{f}/{n}')+s
                  for n in spelt for f in folders for s in suffixes)
-        found.append(next(filter(exists, tries), None))
+        fits = filter(exists, tries)
+        found.append(next(fits, None))
+        stem = lambda path: posixpath.splitext(path)[0]
+        other = next((f for f in fits if f != found[-1] and stem(f) == stem(found[-1])), None)
+        if other and not is_image(name):
+            raise CufitError(f'{origin}, {line}: {name!r} may be {found[-1]} or {other}. Write the '
+                             'suffix into the table, or name the folder that has the images only: '
+                             'root=... (--root).')
         if found[-1] is None:
             raise CufitError(f'{origin}, {line}: there is no image {name!r} in '
                              f'{" or ".join(f or "the archive" for f in folders)} '
@@ -159,6 +166,17 @@ def list_table(table:pd.DataFrame, # every cell a string
             notes.append(f'the column {column["split"]!r} is not used: it does not hold train, val '
                          f'and test, but {", ".join(sorted(set(table[column["split"]]))[:5])}')
             column['split'] = None
+    if split is None and not column['split']:
+        taken = set(column.values())
+        told = [c for c in table.columns if c not in taken and len(set(table[c])) > 1
+                and is_splits(table[c]) and any('train' in v.lower() for v in set(table[c]))]
+        if len(told) == 1: column['split'] = told[0]
+    for r, c in column.items():
+        same = [d for d in table.columns if d != c and c and asked[r] is None
+                and d.lower().removesuffix('.1') == c.lower() and (table[d] != table[c]).any()]
+        if same:
+            raise CufitError(f'{origin} has two columns of the {r}, {c} and {same[0]}, and they '
+                             f'differ. Name the right one: {r}=... (--{r}).')
     cells = {r: None if c is None else table[c].tolist() for r, c in column.items()}
     if column['label'] is None:
         hot = label_columns(table, list(column.values()), classes)
