@@ -7,6 +7,7 @@ On a CPU every allocation of PyTorch during the step is added up and the highest
 says it. Gradients and Adam's moments exist before the step and are not counted; the second copy of the backbone that
 the published loop holds is, in a column of its own."""
 import torch
+import torch.nn.functional as F
 from common import facts, machine, parser, record, table
 from naive import NaiveCufit
 from step import K, Given, bend
@@ -16,10 +17,23 @@ from cufit.frozen.backbone import load_backbone
 from cufit.methods.record import train_config
 from cufit.methods.optimizer import make_optimizer
 from cufit.methods.loop import train_step
-from cufit.methods.adapters import AdapterTuning
+from cufit.methods.adapters import AdapterTuning, Branch
+from cufit.methods.contract import Method
 from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", batch_size="batch", megabytes="MB beyond the weights", of_naive="of the published loop", backbones_mb="backbones, MB", machine="machine", date="date")
+
+
+class Pair(Method):
+    "Two adapters on all samples: one way back after the other, or one for both, where each loss depends on both."
+    options = dict(coupled=False)
+    def build(self): return dict(one=Branch(self.vit, self.n_classes), two=Branch(self.vit, self.n_classes))
+    def step(self, batch):
+        tokens, every, names = self.vit.start(batch.x, 1), torch.ones_like(batch.labels, dtype=torch.bool), list(self.modules)
+        own = lambda n: F.cross_entropy(self.modules[n](self.vit, tokens), batch.labels)
+        if not self.options["coupled"]:
+            for n in names: yield n, own(n), every
+        else: yield names, [own(n) for n in names], [every, every]
 
 
 def peak(f, device):
@@ -50,7 +64,7 @@ def main():
         y = (torch.arange(n) >= n-round(rejected*n)).long().to(vit.device)
         naive = NaiveCufit(vit, K); bend(dict(naive.parts.items()))
         found = {}
-        for name, method in dict(exact=Cufit(vit, range(K)), cached=Cufit(vit, range(K), views=4), rein=AdapterTuning(vit, range(K))).items():
+        for name, method in dict(exact=Cufit(vit, range(K)), cached=Cufit(vit, range(K), views=4), rein=AdapterTuning(vit, range(K)), **({} if rejected else dict(two=Pair(vit, range(K)), coupled=Pair(vit, range(K), coupled=True)))).items():
             bend(method.modules); opt = make_optimizer(method, train_config())
             views = torch.randn(4, n, vit.dim, device=vit.device)
             step = lambda: train_step(method, Given(x, y, views), opt)
