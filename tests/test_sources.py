@@ -605,3 +605,18 @@ def test_colours_of_16_bits_and_windows(tmp_path):
     assert "a window comes too late" in refused(top, window="0,4095")
     Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(top/"cyst"/"nan.tif")
     assert "no numbers" in refused(top, window="0,1", exclude="deep.png")
+
+
+def test_a_class_that_nobody_has_and_a_number_below_zero(tmp_path):
+    for i in range(30): put(tmp_path/"images"/f"{i:03}.png", png(i))
+    hot = put(tmp_path/"t.csv", "image,MEL,NV,UNK\n"+"".join(f"{i:03}.png,{i % 2},{1-i % 2},0\n" for i in range(30)))
+    assert read(hot)[0].train.classes == ("MEL", "NV")
+    assert "below 0 is no class" in refused(listed(tmp_path/"u.csv", label=lambda i: (-1, 1)[i % 2]))
+
+
+def test_advice_for_folders_can_be_followed(tmp_path):
+    for split in ("train", "val", "test"): scans(tmp_path/"s"/split)
+    put(tmp_path/"s"/"test"/"wart"/"x.png", png(9))
+    message = refused(tmp_path/"s")
+    assert "--exclude" in message
+    assert told(read(tmp_path/"s", exclude="wart")[0]) == sorted([*range(30)]*3)

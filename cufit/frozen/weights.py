@@ -80,13 +80,16 @@ def load_weights(model:torch.nn.Module, # a ViT or EVA tower of timm without a c
         raise CufitError(_misfit(path, name, f'{kernel} has shape {list(state[kernel].shape)}, '
                                              f'expected {list(wanted[kernel].shape)}'))
     try: state = sys.modules[type(model).__module__].checkpoint_filter_fn(state, model, **options)
-    except Exception as e: raise CufitError(_misfit(path, name, f'{type(e).__name__}: {e}')) from e
+    except Exception as e: failed = e   # of another shape, mostly, which is counted below
+    else: failed = None
     missing = [k for k in wanted if k not in state]
     other = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
     spare = [k for k in state if k not in wanted and not k.startswith(SPARE)]
     if missing or other or spare:
         raise CufitError(_misfit(path, name, _count(missing, f'of {len(wanted)} tensors missing')
                                  + _count(spare, 'unexpected') + _count(other, 'of another shape')))
+    if failed:
+        raise CufitError(_misfit(path, name, f'{type(failed).__name__}: {failed}')) from failed
     bad = next((k for k in wanted if not state[k].float().isfinite().all()), None)
     if bad:
         raise CufitError(f'{path} holds values that are not finite, first in {bad}. The file is '

@@ -76,7 +76,8 @@ def _parts(item, paired): # yields (name, loss, rows) of each module
 def threads_for(method): # a `Method` that is about to be trained
     "Inside the block PyTorch has one thread if the steps of `method` are small, else all it had."
     kept = torch.get_num_threads()
-    if method.vit.device.type == 'cpu' and not method.reads_images: torch.set_num_threads(1)
+    light = all(i.light for i in method.reads(True).values())
+    if method.vit.device.type == 'cpu' and light: torch.set_num_threads(1)
     try: yield
     finally: torch.set_num_threads(kept)
 

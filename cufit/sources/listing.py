@@ -77,8 +77,13 @@ def encode_labels(values, # [N] names or whole numbers
                  )->tuple: # int64 [N], K names
     "Labels as numbers. Values that are no class names, but whole numbers, count classes from 0."
     values = [str(v).strip() for v in values]
-    names = check_classes(class_names(v for v in values if not re.fullmatch(r'-\d+', v))
-                          if classes is None else classes)
+    below = next((i for i, v in enumerate(values) if re.fullmatch(r'-\d+', v)), None)
+    rest = class_names(v for v in values if not re.fullmatch(r'-\d+', v))
+    if classes is None and below is not None and len(rest) < 2:
+        raise CufitError(f'{origin}, {where[below]}: the label is {values[below]!r}; a number '
+                         'below 0 is no class. Correct it, or name all classes: classes=... '
+                         '(--classes).')
+    names = check_classes(rest if classes is None else classes)
     number = {c: i for i, c in enumerate(names)}
     if (not number.keys() & set(values) and all(map(str.isdecimal, values))
         and not any(map(_number.fullmatch, names))):   # classes 1, 2, 3 do not begin with 0
@@ -248,10 +253,15 @@ def check_plan(listing:Listing, # what the source holds
         if not len(rows[s]):
             raise CufitError(f'{listing.origin}: {s} holds no image. {_why_empty(listing, s)}')
     try: check_present(listing.column('label')[rows['train']], listing.classes)
-    except CufitError as e: raise CufitError(f'{listing.origin}: {e}') from None
+    except CufitError as e:
+        raise CufitError(f'{listing.origin}: {e}{_folders_out(listing)}') from None
     groups, ids = listing.column('group'), listing.column('id')
     if groups is not None:
         check_disjoint({s: (groups[r], ids[r]) for s, r in rows.items()}, 'group')
+
+def _folders_out(listing): # where classes are folders
+    return (' A folder is left out with exclude=... (--exclude).' if 'folders' in listing.kind
+            else '')
 
 def _why_empty(listing, split):
     "Why a split has no image, and what can be done."
@@ -269,7 +279,9 @@ def _why_empty(listing, split):
     few = np.bincount(listing.column('label')).min()
     return (f'There are {n} images of {len(listing.classes)} classes (labels: '
             f'{words_of(listing.taken, "label") or "the folders"}), of one class only {few}: too '
-            'few for three splits. Add images, or read fewer classes: classes=... (--classes).')
+            'few for three splits. Add images, or read fewer classes'
+            + ('.' if 'folders' in listing.kind else ': classes=... (--classes).')
+            + _folders_out(listing))
 
 # %% ../../nbs/api/sources.listing.ipynb #7c99862d
 def limit_rows(rows:dict, # split -> sorted row numbers

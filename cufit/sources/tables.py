@@ -103,8 +103,10 @@ def label_columns(table:pd.DataFrame, # every cell a string
                  )->list: # names of columns, or nothing
     "The columns with a 1 where the image belongs to the class."
     if classes is not None: return [*classes] if set(classes) <= set(table.columns) else []
-    zero_one = lambda c: set(table[c].str.strip().str.removesuffix('.0')) <= {'0', '1'}
-    found = [c for c in table.columns if c not in used and zero_one(c)]
+    values = lambda c: set(table[c].str.strip().str.removesuffix('.0'))
+    found = [c for c in table.columns if c not in used and values(c) <= {'0', '1'}]
+    # a class that nobody has, such as the UNK of ISIC 2019, is none
+    found = [c for c in found if '1' in values(c)]
     return found if len(found) > 1 else []
 
 # %% ../../nbs/api/sources.tables.ipynb #721d4114
