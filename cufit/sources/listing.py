@@ -28,6 +28,7 @@ class Listing:
     classes:tuple # K names
     origin:str # the source, for messages
     kind:str='' # what the source is, for the first lines of a run
+    lines:tuple=() # more of these
     taken:dict=field(default_factory=dict) # what is read -> (where it stands, was it asked for)
     skipped:dict=field(default_factory=dict) # reason -> names that are passed over
     notes:tuple=() # sentences on what looks odd
@@ -173,16 +174,16 @@ def make_listing(ids, # [N] names, each once
         refuse_measurements(list(map(str, values)), origin,
                             words_of(about.get('taken', {}), 'label'))
     columns['label'], classes = encode_labels(values, classes, where, origin)
-    if not set(classes) & {str(v).strip() for v in values}:
-        notes.append('the labels are numbers, and count the classes from 0: '
-                     + ', '.join(f'{i} is {c}' for i, c in enumerate(classes[:20])))
+    counted = () if set(classes) & {str(v).strip() for v in values} else (
+        'labels: numbers, which count the classes from 0: '
+        + ', '.join(f'{i} is {c}' for i, c in enumerate(classes[:20])),)
     if split is not None:
         columns['split'] = encode_splits(split, where, origin)
         words = dict(zip((str(v).strip() for v in split), columns['split']))
         notes += [f'the split {w!r} is read as {s}' for w, s in words.items()
                   if not w.lower().startswith(s)]
     return Listing(pd.DataFrame(dict(**columns, where=where)), classes, origin,
-                   notes=(*notes, *odd_classes(classes)), **about)
+                   notes=(*notes, *odd_classes(classes)), lines=counted, **about)
 
 # %% ../../nbs/api/sources.listing.ipynb #57b4842d
 @dataclass

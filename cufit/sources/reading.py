@@ -42,6 +42,7 @@ def first_lines(listing:Listing, # what the source holds
         lines.append('columns: ' + ', '.join(
             f'{role} = {place}' + ' (taken by its name)'*(not asked)
             for role, (place, asked) in listing.taken.items()))
+    lines += listing.lines
     lines.append(f'splits: {how}: ' + ', '.join(f'{s} {len(r)}' for s, r in rows.items()))
     if 'train' in rows:
         lines.append('groups: none; where a patient or lesion has several images, name the groups '
