@@ -539,7 +539,9 @@ def test_what_is_hidden_is_skipped(tmp_path, name):
 @pytest.mark.parametrize("top", ["", "archive"])
 def test_parts_of_a_set_are_no_classes(tmp_path, names, words, top):
     for name in names: scans(tmp_path/"s"/top/name)
-    assert words in refused(tmp_path/"s")
+    message = refused(tmp_path/"s")
+    assert words in message and "--classes" in message
+    assert len(read(tmp_path/"s", classes=names)[0].train.classes) == 2
 
 
 def test_a_link_to_itself_is_named(tmp_path):

@@ -217,20 +217,21 @@ _part = re.compile(r'(.*[ _.-])?(images?|imgs?|pics|part|batch|fold|chunk|shard|
 _split_word = re.compile(r'(.*[ _.-])?(train|training|val|valid|validation|dev|test|testing)'
                          r'([ _.-].*)?', re.I)
 
-def refuse_parts(files:Files, # of a source of class folders
-                 top:str, # the folder that holds them, '' or with / at its end
-                 names, # theirs
+def refuse_parts(files:Files, # of class folders, nothing else
+                 values:list, # class of each file: the folder that it lies in
                 ):
     "Raise if the folders are parts or splits of one set, whose classes stand elsewhere."
+    names = sorted(set(values))
     if len(names) < 2: return
+    way = 'If they are classes all the same, name them: classes=... (--classes).'
     if all(map(_part.fullmatch, names)):
-        raise CufitError(f'{files.path(top)} holds {names[0]}, {names[1]}: these look like parts '
-                         'of one set, not like classes. Its labels are mostly in a table: name it, '
-                         'with root=... (--root) for the folder of the images.')
-    if all(map(_split_word.fullmatch, names)) and any(
-            f.startswith(f'{top}{names[0]}/') for f in files.folders):
-        raise CufitError(f'{files.path(top)} holds {names[0]}, {names[1]}: these look like splits, '
-                         'not like classes. Call them train, val and test.')
+        raise CufitError(f'{files.origin} holds {names[0]}, {names[1]}: these look like parts of '
+                         'one set, not like classes. Its labels are mostly in a table: name it, '
+                         f'with root=... (--root) for the folder of the images. {way}')
+    deeper = any('/' in n.split(f'{v}/', 1)[1] for n, v in zip(files.names, values))
+    if deeper and all(map(_split_word.fullmatch, names)):
+        raise CufitError(f'{files.origin} holds {names[0]}, {names[1]}: these look like splits, '
+                         f'not like classes. Call them train, val and test. {way}')
 
 def class_files(files:Files, # folders of classes, or train, val and test with them
                 split_names, # names that stand for splits, in small letters
@@ -246,7 +247,6 @@ def class_files(files:Files, # folders of classes, or train, val and test with t
         top += f'{tops[0]}/'
     tops = inside(top)
     given = any(t.lower() in split_names for t in tops)
-    if not given: refuse_parts(files, top, tops)
     depth = top.count('/')+given
     def beside(name): return name.count('/') <= depth
     loose = next((n for n in files.names if beside(n) and is_image(n)), None)

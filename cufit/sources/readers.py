@@ -18,7 +18,8 @@ from PIL import Image
 from ..core import CufitError, choose, load_plugins
 from ..data.images import decode
 from ..data.imageset import Splits, check_images
-from .files import class_files, file_bytes, file_stamp, folder_files, zip_files
+from .files import (class_files, file_bytes, file_stamp, folder_files,
+                                 refuse_parts, zip_files)
 from .listing import SPLIT_NAMES, Listing, make_listing
 from .reading import read_listing, read_part
 from .tables import file_finder, list_table, read_table
@@ -95,6 +96,7 @@ def list_classes(files, # `Files`: class folders, or train, val and test with cl
     if split: raise CufitError(f'{files.origin} is read by its class folders, so it has no column '
                                f'{split!r}. Leave it out, or add a table labels.csv.')
     files, values, given = class_files(files, SPLIT_NAMES)
+    if given is None and classes is None: refuse_parts(files, values)
     if split is False: given = None
     return make_listing(files.names, values, files.names, files.origin, classes, files.names,
                         given, path_groups(files.names, group), kind=kind, fetch=files.fetch,
