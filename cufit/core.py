@@ -200,7 +200,7 @@ def read_text_table(path, # a CSV that was written here
                     needs=(), # columns that have to be there
                    )->pd.DataFrame:
     "A table whose ids and names stay text: 007 is no number, and NA is a class."
-    names = ('id', 'label', 'given', 'prediction', 'split', 'group')
+    names = ('id', 'label', 'given', 'prediction', 'split', 'group', 'pixels')
     try:
         columns = list(pd.read_csv(path, nrows=0))
         numbers = [c for c in columns if c not in names]

@@ -87,7 +87,7 @@ def test_the_same_table_under_another_spelling_is_the_same_data(tmp_path, drawn,
     for i, image in enumerate(drawn): put(tmp_path/"scans"/f"{i}.png", image)
     pd.DataFrame(dict(file=[f"{i}.png" for i in range(60)], label=[CLASSES[i//30] for i in range(60)], who=[f"p{i//3}" for i in range(60)])).to_csv(tmp_path/"scans"/"t.csv", index=False)
     metrics, _ = run(tmp_path/"run", tmp_path/"scans"/"t.csv", group="who")
-    assert set(read_splits(tmp_path/"run").table.columns) == {"id", "split", "label", "group"}
+    assert set(read_splits(tmp_path/"run").table.columns) == {"id", "split", "label", "pixels", "group"}
     with contextlib.chdir(tmp_path/"scans"):
         found, said = scored(tmp_path/"run", data=spelling.format(here=tmp_path/"scans", name="scans"))
     assert (found["n"], found["accuracy"], said) == (metrics["n_test"], metrics["accuracy"], [])
@@ -506,3 +506,31 @@ def test_places_that_cannot_be_and_sizes_that_cannot_be(tmp_path, folder, monkey
     assert "Nothing was begun" in how_to_go_on(None)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "complete epoch" in how_to_go_on("~/run")
+
+
+def test_pictures_that_were_trained_on_are_known_under_any_name(tmp_path, folder, drawn):
+    run(tmp_path/"run", folder)
+    for i, path in enumerate(sorted(folder.rglob("*.png"))):
+        put(tmp_path/"other"/path.parent.name/f"x{i}.png", np.asarray(Image.open(path)).transpose(2, 0, 1))
+    found, said = scored(tmp_path/"run", data=str(tmp_path/"other"))
+    counts = pd.read_csv(tmp_path/"run"/"splits.csv", dtype=str).split.value_counts()
+    assert found["n"] == 60 and any(f"train {counts.train}, val {counts.val}" in line for line in said)
+
+
+def test_a_class_that_is_gone_is_named(tmp_path, folder):
+    run(tmp_path/"run", folder)
+    (folder/CLASSES[1]).rename(folder/"renamed")
+    with pytest.raises(CufitError, match=f"class '{CLASSES[1]}' any more"): scored(tmp_path/"run")
+
+
+@pytest.mark.parametrize("option", ["out", "store", "cache"])
+def test_nothing_is_written_among_the_classes(tmp_path, folder, option):
+    with pytest.raises(CufitError, match=f"--{option}"): run(**dict(out=tmp_path/"run", data=folder) | {option: str(folder/"mine")})
+    assert sorted(p.name for p in folder.iterdir()) == sorted(CLASSES)
+
+
+def test_labels_that_the_model_does_not_know(tmp_path, folder, drawn):
+    run(tmp_path/"run", folder)
+    put(tmp_path/"other"/"wart"/"1.png", drawn[0])
+    with pytest.raises(CufitError, match="The model knows basophil, monocyte") as e: scored(tmp_path/"run", data=str(tmp_path/"other"))
+    assert "--classes" not in str(e.value)

@@ -622,3 +622,16 @@ def test_advice_for_folders_can_be_followed(tmp_path):
     message = refused(tmp_path/"s")
     assert "--exclude" in message
     assert told(read(tmp_path/"s", exclude="wart")[0]) == sorted([*range(30)]*3)
+
+
+def test_a_name_in_two_folders(tmp_path):
+    for i in range(30): put(tmp_path/"images"/f"{i:03}.png", png(i))
+    put(tmp_path/"000.png", png(44))
+    assert "may be" in refused(listed(tmp_path/"t.csv"))
+    assert told(read(listed(tmp_path/"t.csv"), root=tmp_path/"images")[0]) == list(range(30))
+
+
+def test_a_thyroid_is_no_mask(tmp_path):
+    for i in range(30): put(tmp_path/"s"/("a", "b")[i % 2]/f"thyroid_{i}.png", png(i))
+    put(tmp_path/"s"/"a"/"thyroid_0_mask.png", png(99))
+    assert "looks like the mask" in refused(tmp_path/"s", include="thyroid_*.png")

@@ -22,14 +22,14 @@ from ..metrics import jsonable, label_precision, label_recall, scores
 from ..data.sampling import stratified
 from ..data.imageset import SPLITS, Splits
 from ..data.noise import NoiseRecord
-from ..sources.readers import is_drawn, list_source, load_part, parts_of
+from ..sources.readers import find_source, is_drawn, list_source, load_part, parts_of
 from ..sources.store import is_store, open_store
 from ..frozen.backbone import embedded_name, load_backbone
 from ..frozen.cache import Cache
 from ..methods.loop import check_longer
 from ..methods.contract import all_methods, load_method
 from .settings import (READING, absolute, add_noise, differences, image_size, load_splits,
-                                method_options, noise_line,
+                                method_options, noise_line, picture_names,
                                 read_splits, reading, same_place, split_settings,
                                 with_written_labels, write_splits, written_settings)
 from .cost import estimate, peak_megabytes
@@ -112,10 +112,8 @@ def train_run(out, # run folder; a dry run needs none
     config = replace(config, **{k: str(Path(v).expanduser().absolute())
                                 for k in ('store', 'cache') if (v := getattr(config, k))})
     if out is not None: out = Path(out).expanduser(); _refuse_other(out, resume, config, training)
-    if out is not None and Path(config.data).is_dir() and Path(config.data).resolve() in (
-            out.resolve(), *out.resolve().parents) and not is_store(config.data):
-        raise CufitError(f'{out} lies in {config.data}, whose folders are read as data. '
-                         'Give another --out.')
+    for option, place in (('--out', out), ('--store', config.store), ('--cache', config.cache)):
+        _refuse_inside(place, config.data, option)
     if not (dry_run or resume) and team().main: _try_out(out)
     if config.cache: _try_out(Path(config.cache), '--cache')
     name = config.backbone
@@ -218,6 +216,14 @@ def how_to_go_on(out)->str: # run folder
     return (f'{out} has {done} complete epoch{"s"*(done != 1)}. The same command with --resume '
             'goes on from there and ends as if it had not been stopped.')
 
+def _refuse_inside(place, data, option):
+    "Raise if something was to be written among folders that are read as classes."
+    if place is None or not Path(data).is_dir() or is_store(data): return
+    inside = Path(data).resolve() in (Path(place).resolve(), *Path(place).resolve().parents)
+    if inside and find_source(data).name == 'folder':
+        raise CufitError(f'{place} lies in {data}, whose folders are read as data. '
+                         f'Give another {option}.')
+
 def _try_out(out, option='--out'):
     "Raise before images are read if nothing can be written."
     try:
@@ -283,6 +289,7 @@ def evaluate_run(run, # run folder
     "Score a finished run on one split, labels as they are in the source."
     run, say = Path(run).expanduser(), say or _quiet
     out = Path(out or run).expanduser()
+    _refuse_inside(out, written_settings(run)[0].data, '--out')
     if team().main: _try_out(out)
     if weights: weights = Path(weights).expanduser()
     if options.get('root'): options['root'] = absolute(options['root'])
@@ -303,7 +310,9 @@ def evaluate_run(run, # run folder
     config = replace(config, **{k: v for k, v in options.items() if v is not None})
     if split is not None: choose(split, (*SPLITS, 'all'), 'split')
     if own: split, parts = _own_part(run, config, size, training.seed, split or 'test', say)
-    else: split, parts = _other_part(config, size, method.classes, split, say)
+    else:
+        split, parts = _other_part(config, size, method.classes, split, say)
+        _tell_known(run, parts, say)
     if tuple(parts[0].classes) != method.classes:
         raise CufitError(f'{run} was trained on the classes {method.classes}, but {config.data} '
                          f'has {tuple(parts[0].classes)}. Score data with the same classes.')
@@ -321,6 +330,17 @@ def evaluate_run(run, # run folder
         with atomic(out/f'predictions_{split}.csv') as part:
             pd.concat(map(predictions, parts, said, predicted)).to_csv(part, index=False)
     return found
+
+def _tell_known(run, parts, say):
+    "Warn of pictures that the run was trained on or chosen by, whatever they are called now."
+    assigned = read_splits(run)
+    if assigned is None or 'pixels' not in assigned.table: return
+    where = dict(zip(assigned.table.pixels, assigned.table.split))
+    seen = [where.get(p) for part in parts for p in picture_names(part.images)]
+    if known := [s for s in seen if s in ('train', 'val')]:
+        say(f'warning: {len(known)} of these {len(seen)} images are pictures that the run was '
+            f'trained on or chosen by (train {known.count("train")}, val {known.count("val")}): '
+            'their score is no test')
 
 def _holds_the_run(run, config, img_size, seed):
     "Whether other data, read as that of the run was, has its very pictures: it may have moved."
@@ -350,4 +370,8 @@ def _other_part(config, img_size, classes, split, say):
     if not is_drawn(config.data) and is_store(config.data):
         return split or 'test', parts_of(open_store(config.data, size), split or 'test')
     options = reading(config) | ({} if is_drawn(config.data) else dict(classes=classes, say=say))
-    return load_part(config.data, size, split, **options)
+    try: return load_part(config.data, size, split, **options)
+    except CufitError as e:
+        if '(--classes)' not in str(e): raise
+        raise CufitError(str(e).split(' Correct it')[0] + f' The model knows {", ".join(classes)}. '
+                         'Correct the labels, or leave these images out.') from e

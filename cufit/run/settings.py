@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['READING', 'RunConfig', 'method_options', 'split_settings', 'written_settings', 'image_size', 'reading', 'load_splits',
-           'write_splits', 'read_splits', 'with_written_labels', 'differences', 'absolute', 'same_place', 'add_noise',
-           'noise_line']
+           'picture_names', 'write_splits', 'read_splits', 'with_written_labels', 'differences', 'absolute',
+           'same_place', 'add_noise', 'noise_line']
 
 # %% ../../nbs/api/run.settings.ipynb #c6ad7d1a
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..core import CufitError, atomic, choose, read_json, read_text_table
+from ..core import CufitError, array_sha256, atomic, choose, read_json, read_text_table
 from ..data.images import parse_window
 from ..data.imageset import SPLITS, Splits
 from ..sources.listing import Assigned
@@ -165,12 +165,17 @@ def load_splits(config:RunConfig, # what to read
                                       {k: v for k, v in options.items() if k != 'say'}))
 
 # %% ../../nbs/api/run.settings.ipynb #18c6103e
+def picture_names(images)->list: # 16 letters for each of uint8 [N, 3, H, W]
+    "What pictures are known by, whatever their files are called."
+    return [array_sha256(image)[:16] for image in images]
+
 def write_splits(folder, # run folder
                  splits:Splits, # labels as they are in the source
                 )->Path:
-    "Write `splits.csv`: id, split, label and, where there are groups, group of every image."
+    "Write `splits.csv`: id, split, label, pixels and, where there are groups, group of all images."
     parts = [pd.DataFrame(dict(id=[*map(str, s.ids)], split=name,
-                               label=np.array(s.classes)[s.labels])
+                               label=np.array(s.classes)[s.labels],
+                               pixels=picture_names(s.images))
                           | ({} if s.groups is None else dict(group=[*map(str, s.groups)])))
              for name, s in splits.items()]
     path = Path(folder)/'splits.csv'
@@ -183,6 +188,8 @@ def read_splits(folder, # run folder
     path = Path(folder)/'splits.csv'
     if not path.is_file(): return None
     table = read_text_table(path, ('id', 'split', 'label'))
+    if not len(table):
+        raise CufitError(f'{path} has no row. Something has changed it; bring it back from a copy.')
     if wrong := sorted(set(table.split) - set(SPLITS)):
         raise CufitError(f'{path} has the split {wrong[0]!r}; expected {", ".join(SPLITS)}. '
                          'Something has changed it; bring it back from a copy.')

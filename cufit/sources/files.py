@@ -70,7 +70,9 @@ _MASK = ('masks?|seg|segmentations?|labels?|gt|groundtruth|ground_truth|annotati
 def wants_masks(include)->bool:
     "Whether patterns ask for everything, or for masks by name."
     globs = [include] if isinstance(include, str) else list(include or ())
-    return any(not g.strip('*/') or re.search(_MASK, g, re.I) for g in globs)
+    # a thyroid is no roi
+    word = re.compile(rf'(?<![a-z])({_MASK})(?![a-z])', re.I)
+    return any(not g.strip('*/') or word.search(g) for g in globs)
 
 _litter = re.compile('|'.join(map(fnmatch.translate, LITTER)))
 

@@ -82,7 +82,7 @@ def encode_labels(values, # [N] names or whole numbers
     rest = class_names(v for v in values if not re.fullmatch(r'-\d+', v))
     if classes is None and below is not None and len(rest) < 2:
         raise CufitError(f'{origin}, {where[below]}: the label is {values[below]!r}; a number '
-                         'below 0 is no class. Correct it, or name all classes: classes=... '
+                         'below 0 is no class, unless all are named: classes=... '
                          '(--classes).')
     names = check_classes(rest if classes is None else classes)
     number = {c: i for i, c in enumerate(names)}
@@ -199,6 +199,10 @@ class Assigned:
         "A class that came later belongs to no run before it."
         then,ids = dict(zip(self.table.id, self.table.label)),listing.column('id')
         classes = tuple(c for c in listing.classes if c in set(self.table.label))
+        if lost := sorted(set(self.table.label) - set(classes)):
+            raise CufitError(f'{listing.origin} has no image of the class {lost[0]!r} any more, '
+                             'which the run was trained on. Give the class its old name, or '
+                             'begin a new run.')
         if classes == tuple(listing.classes): return listing
         now = [listing.classes[k] for k in listing.column('label')]
         self.late = [str(i) for i in ids if str(i) not in then]

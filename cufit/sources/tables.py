@@ -127,12 +127,13 @@ def resolve(names, # [N] image names, with or without suffix
                  for n in spelt for f in folders for s in suffixes)
         fits = filter(exists, tries)
         found.append(next(fits, None))
-        stem = lambda path: posixpath.splitext(path)[0]
-        other = next((f for f in fits if f != found[-1] and stem(f) == stem(found[-1])), None)
-        if other and not is_image(name):
+        if is_image(name): fits = (f for f in fits if f.endswith(plain))   # the suffix is said
+        one = lambda path: unicodedata.normalize('NFC', posixpath.normpath(path))
+        other = next((f for f in fits if one(f) != one(found[-1])), None)
+        if other:
             raise CufitError(f'{origin}, {line}: {name!r} may be {found[-1]} or {other}. Write the '
-                             'suffix into the table, or name the folder that has the images only: '
-                             'root=... (--root).')
+                             'whole name into the table, or name the folder that has the images '
+                             'only: root=... (--root).')
         if found[-1] is None:
             raise CufitError(f'{origin}, {line}: there is no image {name!r} in '
                              f'{" or ".join(f or "the archive" for f in folders)} '
