@@ -69,7 +69,9 @@ def quadratic_kappa(predicted:np.ndarray, # int grades [N]
     from sklearn.metrics import cohen_kappa_score
     _same_length(predicted=predicted, labels=labels)
     if len(set(np.unique(predicted)) | set(np.unique(labels))) == 1: return 1.
-    return float(cohen_kappa_score(labels, predicted, weights='quadratic'))
+    return float(cohen_kappa_score(
+        labels, predicted, weights='quadratic',   # of grades, whichever occur
+        labels=np.arange(1+max(np.max(labels), np.max(predicted)))))
 
 # %% ../nbs/api/metrics.ipynb #365d918d
 CHOOSE_BY = dict(accuracy=lambda said, p, y: accuracy(said, y),

@@ -534,3 +534,20 @@ def test_labels_that_the_model_does_not_know(tmp_path, folder, drawn):
     put(tmp_path/"other"/"wart"/"1.png", drawn[0])
     with pytest.raises(CufitError, match="The model knows basophil, monocyte") as e: scored(tmp_path/"run", data=str(tmp_path/"other"))
     assert "--classes" not in str(e.value)
+
+
+def test_a_run_goes_on_where_its_data_has_moved_and_on_no_other(tmp_path, folder, drawn, dies):
+    whole, _ = run(tmp_path/"whole", folder, epochs=3)
+    cut(dies, tmp_path/"cut", folder)
+    moved = folder.rename(tmp_path/"moved")
+    shutil.copytree(tmp_path/"cut", tmp_path/"again")
+    assert run(tmp_path/"cut", moved, epochs=3, checkpoint_seconds=0, resume=True)[0]["accuracy"] == whole["accuracy"]
+    for path in moved.rglob("*.png"): put(path, 255-np.asarray(Image.open(path)).transpose(2, 0, 1))
+    with pytest.raises(CufitError, match="other pictures"): run(tmp_path/"again", moved, epochs=3, checkpoint_seconds=0, resume=True)
+    with pytest.raises(CufitError, match="other pictures|other settings"): run(tmp_path/"again", "cells", epochs=3, checkpoint_seconds=0, resume=True)
+
+
+def test_a_class_that_came_later_leaves_a_store_as_it_was(tmp_path, folder, drawn):
+    metrics, _ = run(tmp_path/"run", folder, store=str(tmp_path/"store"))
+    put(folder/"unsure"/"x.png", drawn[0])
+    assert scored(tmp_path/"run")[0]["accuracy"] == metrics["accuracy"]

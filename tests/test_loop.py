@@ -232,3 +232,76 @@ def test_the_epoch_is_the_best_by_what_was_asked(vit, by):
 def test_an_auc_of_one_class_is_refused_before_training(vit):
     only = VAL.subset(np.flatnonzero(VAL.labels == 1))
     with pytest.raises(CufitError, match="one class"): Heads(vit, "abc").fit(TRAIN, only, train_config(epochs=1, choose_by="auc"))
+
+
+def test_nothing_moves_what_asks_for_no_gradient(vit):
+    class Teacher(Heads):
+        def build(self): return dict(teacher=nn.Linear(vit.dim, 3).requires_grad_(False), head=nn.Linear(vit.dim, 3))
+    m = Teacher(vit, "abc"); before = m.modules["teacher"].weight.clone()
+    m.fit(*SETS, train_config(epochs=2))
+    assert torch.equal(m.last["teacher.weight"], before)
+
+
+def test_the_fellow_is_read_ahead_as_it_is_read(vit, tmp_path):
+    from cufit.methods.batch import Fellow, View
+    class Eyes(Heads):
+        def reads(self, training): return dict(x=View(), other=Fellow(View()))
+        def outputs(self, batch, names=None): return dict(head=self.modules["head"](vit.features(batch["x"])+vit.features(batch["other"])))
+        def step(self, batch): yield "head", F.cross_entropy(self.outputs(batch)["head"], batch.labels), torch.ones_like(batch.labels, dtype=torch.bool)
+    pairs = [replace(s, groups=np.array([f"p{i//2}" for i in range(len(s))])) for s in SETS]
+    np.save(tmp_path/"i.npy", TRAIN.images)
+    mapped = replace(pairs[0], images=np.load(tmp_path/"i.npy", mmap_mode="r"))
+    found = []
+    for train in (pairs[0], mapped, mapped):
+        m = Eyes(vit, "abc"); m.fit(train, pairs[1], train_config(epochs=2, batch_size=8)); found.append(m.last)
+    assert same(found[0], found[1]) and same(found[1], found[2])
+
+
+def test_a_map_and_a_finer_view_show_what_the_view_shows(vit):
+    from cufit.frozen.features import Pass
+    from cufit.methods.batch import Batch, View
+    whole = Pass("pixels", lambda vit, x: x.float(), lambda vit: (3, 56, 56), whole=True)
+    for crop in (40, 48, 56):
+        inputs = dict(x=View(crop=crop, side=48), fine=View(along="x"), map=Kept(whole, along="x"))
+        for gen in (generator(0, "x"), None):
+            kept = {n: i.prepare(vit, TRAIN, None, gen is not None) for n, i in inputs.items()}
+            b = Batch(TRAIN, torch.arange(6), vit, gen, inputs=inputs, kept=kept)
+            assert b["map"].shape == b["fine"].shape == (6, 3, crop, crop)
+            torch.testing.assert_close(vit.normalise(b["map"].to(torch.uint8)), b["fine"])
+    with pytest.raises(CufitError, match="same 40 pixels"): Batch(TRAIN, torch.arange(6), vit, generator(0, "x"), inputs=dict(x=View(crop=40), y=View(crop=56, along="x")))["y"]
+    with pytest.raises(CufitError, match="views of its own"): Kept(whole, 2, along="x")
+
+
+def test_what_is_drawn_beside_a_step_is_the_run_s(vit):
+    class Draws(Heads):
+        name = "draws"
+        def row_state(self, train): return dict(s=torch.rand(len(train)))
+        def begin_epoch(self, epoch, epochs): self.drawn = torch.rand(3)
+    class Inherits(Draws): name = "inherits"
+    a, b = Draws(vit, "abc"), Inherits(vit, "abc")
+    for m in (a, b): torch.rand(7); m.fit(*SETS, train_config(epochs=2))
+    assert torch.equal(a.drawn, b.drawn) and torch.equal(a.memory.rows["s"], b.memory.rows["s"])
+
+
+def test_grades_keep_their_distance_and_a_state_is_told_once(vit):
+    from cufit.metrics import quadratic_kappa
+    y = np.array([0, 0, 1, 1, 4, 4])
+    assert quadratic_kappa(np.array([0, 0, 1, 1, 1, 4]), y) == pytest.approx(0.697, abs=1e-3) and quadratic_kappa(np.array([1, 0, 0, 1, 4, 4]), y) == pytest.approx(0.942, abs=1e-3)
+    class Twice(Heads):
+        def queues(self): return dict(q=torch.empty(9, 1))
+        def step(self, batch):
+            for _ in range(2): batch.remember("q", torch.ones(len(batch), 1))
+            yield from super().step(batch)
+    with pytest.raises(CufitError, match="told twice"): Twice(vit, "abc").fit(*SETS, train_config(epochs=1))
+
+
+@pytest.mark.parametrize("name, width", [("mobilenetv3_small_050", 1024), ("resnet10t", 512)])
+def test_cnns_have_the_width_that_they_put_out(name, width):
+    cnn = load_backbone(name, "random", 64)
+    assert cnn.dim == width == cnn.features(torch.zeros(1, 3, 64, 64)).shape[1]
+
+
+def test_kept_passes_are_those_of_the_architecture(vit, tmp_path):
+    from cufit.frozen.features import feature_key
+    other = load_backbone(); other.mean = other.mean+0.3
+    assert feature_key(vit, TRAIN) == feature_key(load_backbone(), TRAIN) != feature_key(other, TRAIN)

@@ -21,7 +21,7 @@ def is_cnn(model:nn.Module)->bool:
     "Whether a model of timm is a convolutional network."
     names = [type(m).__name__.lower() for m in model.modules()]
     return (not isinstance(model, (VisionTransformer, Eva)) and 'conv2d' in names
-            and not any('attention' in n or 'attn' in n for n in names))
+            and not any(w in n for n in names for w in ('attention', 'attn', 'mixer')))
 
 class FrozenCNN(Frozen):
     "A frozen convolutional network of timm."
@@ -34,17 +34,18 @@ class FrozenCNN(Frozen):
         if not is_cnn(model):
             raise CufitError(f'{name} is a {type(model).__name__}, no convolutional network. '
                              'Load it with load_backbone, which knows what can be used.')
-        super().__init__(model, name, img_size, model.num_features, mean, std)
-        self.row_floats,self._gflop = self._count()
+        super().__init__(model, name, img_size, 0, mean, std)
+        self.dim,self.row_floats,self._gflop = self._count()
 
-    def _count(self): # floats that layers put out for an image, and GFLOP
+    def _count(self): # width of the features, floats that layers put out for an image, and GFLOP
         floats,hook = [],lambda m, i, out: floats.append(out.numel())
         hooks = [m.register_forward_hook(hook) for m in self.model.modules()
                  if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
         x = torch.zeros(1, 3, self.img_size, self.img_size)
-        with torch.no_grad(), FlopCounterMode(display=False) as counted: self.model(x)
+        with torch.no_grad(), FlopCounterMode(display=False) as counted:
+            dim = self.model(x).shape[1]
         for h in hooks: h.remove()
-        return 3*max(floats),counted.get_total_flops()/1e9
+        return dim,3*max(floats),counted.get_total_flops()/1e9
 
     def gflop(self)->float: return self._gflop   # per image, forward
     def norm(self, features): return features   # behind pooled features there is none

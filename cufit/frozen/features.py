@@ -142,7 +142,9 @@ def feature_key(vit:FrozenViT, # the frozen model
                )->dict: # what the features depend on
     "Everything that a kept array of features depends on."
     view = dict(views=views, seed=seed, flip=flip) if views else dict(views=0)
-    return dict(what=what.name, weights=vit.sha256, images=array_sha256(data.images),
+    kind = array_sha256(np.array([str(vit.model)]), vit.mean.cpu().numpy(), vit.std.cpu().numpy())
+    return dict(what=what.name, weights=vit.sha256, architecture=kind[:16],
+                images=array_sha256(data.images),
                 img_size=vit.img_size, precision=precision, half=half) | view
 
 # %% ../../nbs/api/frozen.features.ipynb #ed1b83ac

@@ -65,15 +65,23 @@ class View(Input):
     along:str=None # the input before it whose draw it shares
     images = True
 
+    def region(self, batch): # side that is cut out
+        if not self.along: return self.crop or batch.vit.img_size
+        side = batch.inputs[self.along].region(batch)
+        if self.crop in (None, side): return side
+        raise CufitError(f'A view along {self.along!r} shows the same {side} pixels; '
+                         f'crop={self.crop} would be others. Leave it out, and say '
+                         'side=... for its resolution.')
+
     def draw(self, batch):
         if self.along: return batch.draws[self.along]
         if not self.augment: return None
-        spare = (s-(self.crop or batch.vit.img_size) for s in batch.data.images.shape[2:])
+        spare = (s-self.region(batch) for s in batch.data.images.shape[2:])
         return draw_views(batch.whole, tuple(spare), batch.gen)
 
     def fetch(self, batch, kept, drawn): return batch.raw
     def read(self, batch, fetched, drawn):
-        x,crop = fetched.to(batch.vit.device, non_blocking=True),self.crop or batch.vit.img_size
+        x,crop = fetched.to(batch.vit.device, non_blocking=True),self.region(batch)
         x = batch.vit.normalise(cut(batch, x, crop, drawn))
         if self.side in (None, crop): return x
         return F.interpolate(x, (self.side,)*2, mode='bilinear', antialias=True)
@@ -87,6 +95,10 @@ class Kept(Input):
     half:bool=False # kept as float16
     along:str=None # of a map: the `View` before it that it moves with
 
+    def __post_init__(self):
+        if self.views and self.along:
+            raise CufitError('A map moves with its view, so it has no views of its own. '
+                             'Leave views or along out.')
     @property
     def light(self): return self.what.vector
     def prepare(self, vit, data, cache, training, seed=0, flip=True, precision='float32'):
@@ -116,7 +128,8 @@ class Kept(Input):
     def read(self, batch, fetched, drawn):
         x = fetched.to(batch.vit.device, non_blocking=True).float()
         if not self.what.whole: return x
-        return cut(batch, x, batch.vit.img_size, drawn if self.along else None)
+        side = batch.inputs[self.along].region(batch) if self.along else batch.vit.img_size
+        return cut(batch, x, side, drawn if self.along else None)
 
 # %% ../../nbs/api/methods.batch.ipynb #be1f1eb4
 def fellow_rows(data:ImageSet, # with groups
@@ -230,11 +243,11 @@ class Batch:
         self.labels = torch.from_numpy(data.labels[self.index.numpy()]).to(vit.device)
         self.draws,self.fetched,self.values,self.sent = {},{},{},{}
         for name, i in self.inputs.items() if gen else (): self.draws[name] = i.draw(self)
-        self.partner = None if partners is None else self.at(partners)
+        self.partner = None if partners is None else self.at(partners, gen)
 
     def __len__(self): return len(self.index)
-    def at(self, index): # other rows, of whose inputs nothing has been read
-        return Batch(self.data, index, self.vit, self.gen, self.flip, self.inputs, self.kept,
+    def at(self, index, gen=None): # other rows, of whose inputs nothing has been read
+        return Batch(self.data, index, self.vit, gen, self.flip, self.inputs, self.kept,
                      self.memory)
 
     @cached_property
@@ -288,6 +301,8 @@ def remember(self:Batch,
             ):
     "Replace what is known of these rows, or append to a queue."
     self.memory.check(name)
+    if name in self.sent:
+        raise CufitError(f'{name} was told twice in one step. Put both into one call.')
     every = torch.ones(len(self), dtype=torch.bool, device=values.device)
     self.sent[name] = values.detach(),(every if rows is None else rows.to(values.device))
 

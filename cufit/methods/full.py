@@ -23,7 +23,7 @@ class TrainedCopy(nn.Module):
     def __init__(self,
                  vit, # `FrozenViT` or `FrozenCNN`, not changed
                  n_classes:int, # K
-                 blocks:int=None, # so many of the last; all, and the patches, unless given
+                 blocks:int=None, # so many of the last; unless given all, and the patches
                 ):
         super().__init__()
         self.begins = 0

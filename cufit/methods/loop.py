@@ -110,9 +110,9 @@ def train_epoch(method, # a `Method`; its modules are trained
     batches = (Batch(train, rows, method.vit, augment, config.flip, inputs, method.kept,
                      method.memory) for rows in parts)
     waits = method.waits(train, True)
-    method.begin_epoch(epoch, config.epochs)
-    method.modules.train()
     with threads_for(method), global_seed(config.seed, 'epoch', epoch):
+        method.begin_epoch(epoch, config.epochs)
+        method.modules.train()
         for step, batch in enumerate(fetched_ahead(batches) if waits else batches):
             set_rate(optimizer, learning_rate(config, epoch, step, len(parts)))
             torch.manual_seed(stream_seed(config.seed, 'step', epoch, step))
@@ -188,7 +188,7 @@ def check_longer(then:int, # epochs that the run began with
         why = f'its learning rate has fallen at a share of them: with {config.epochs} it would have'
     elif (method and method.sampler or SAMPLERS[config.sampler]()).by_share:
         why = f'its sampler balances classes by shares of them: with {config.epochs} it would have'
-    elif method and 'begin_epoch' in vars(type(method)):
+    elif method and type(method).begin_epoch.__qualname__ != 'Method.begin_epoch':
         why = f'{method.name} is told the number of epochs: with {config.epochs} it might have'
     if why:
         raise CufitError(f'{folder} was begun for {then} epochs, and {why} been another. '
@@ -284,7 +284,7 @@ def fit(method, # a `Method`; afterwards it is at its best epoch on validation
     check_sets(method, train, val)
     watch = watch or {}
     started = time.monotonic()
-    method.prepare(train, config)
+    with global_seed(config.seed, 'prepare'): method.prepare(train, config)
     run = _Run(method, config, folder, watch, train)
     if config.choose_by != 'accuracy': val_scores(method, val, config)   # raises before training
     run.history.prepare_seconds = round(time.monotonic()-started, 3)

@@ -20,6 +20,7 @@ def parameter_groups(method, # a `Method`
     "The parameters of all modules, those with one factor of the learning rate together."
     factors,groups,used = rate_factors(rates),{},set()
     for name, p in method.modules.named_parameters():
+        if not p.requires_grad: continue   # a copy that follows, say: nothing may move it
         fits = [m for m in factors if name == m or name.startswith(f'{m}.')]
         most = max(fits, key=len, default=None)
         used |= set(fits)
@@ -34,7 +35,8 @@ def make_optimizer(method, # a `Method` before training
                    config:TrainConfig, # optimizer, rate, weight decay
                   )->torch.optim.Optimizer:
     "The optimizer over all modules."
-    for p in method.modules.parameters(): p.grad = torch.zeros_like(p)
+    for p in method.modules.parameters():
+        if p.requires_grad: p.grad = torch.zeros_like(p)
     kind = dict(adam=torch.optim.Adam, adamw=torch.optim.AdamW, sgd=torch.optim.SGD)
     more = dict(momentum=config.momentum, nesterov=True) if config.optimizer == 'sgd' else {}
     return kind[config.optimizer](parameter_groups(method, config.rates), lr=config.lr,
@@ -65,7 +67,7 @@ def sum_gradients(method, # a `Method`; its modules' gradients become their sums
                  ):
     "One message for all gradients; nothing where there is a single process."
     if team().size == 1: return
-    grads = [p.grad for p in method.modules.parameters()]
+    grads = [p.grad for p in method.modules.parameters() if p.grad is not None]
     total = team().sum(torch.cat([g.flatten() for g in grads]))
     for g, part in zip(grads, total.split([g.numel() for g in grads])): g.copy_(part.view_as(g))
 

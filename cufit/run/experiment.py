@@ -247,7 +247,10 @@ def _refuse_other(out, resume, config, training):
                 for settings in (written_settings(out), (config, training)))
     if differ := {k: (then[k], v) for k, v in now.items()
                   if k not in _FREE and then[k] != v
-                  and not (k in _PLACES and same_place(then[k], v))}:
+                  and not (k in _PLACES and same_place(then[k], v))
+                  # what has moved is known by its pictures
+                  and not (k in ('data', 'root') and v and then[k]
+                           and Path(then[k]).is_absolute() and not Path(then[k]).exists())}:
         raise CufitError(f'{out} was begun with other settings (then, now): {differ}. '
                          'Use the same, or another folder.')
     check_longer(written_settings(out)[1].epochs, training,

@@ -17,7 +17,7 @@ from ..core import CufitError
 SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.tif', '.tiff', '.bmp', '.gif', '.webp',
             '.jp2', '.j2k', '.ppm', '.pgm', '.pbm', '.pnm')
 # left behind by systems and programs, in whatever case; folders with all that is in them
-LITTER = ('.*', '#recycle', 'lost+found', '~$*', '.ds_store',
+LITTER = ('.*', '#recycle', '@recycle', 'lost+found', '~$*', '.ds_store',
           '._*', '.appledouble', '.localized', '.spotlight-v100', '.trashes',
           '.fseventsd', '.temporaryitems', '.apdisk', '__macosx', 'icon\r', 'thumbs.db',
           'ehthumbs.db', 'desktop.ini', '$recycle.bin', 'system volume information', '.directory',
@@ -65,7 +65,7 @@ def patterns(globs, # texts such as '*_mask.png'; one text is one pattern
                          or bool(parts) and any(p.match(x) for x in path.split('/') for p in parts))
 
 _MASK = ('masks?|seg|segmentations?|labels?|gt|groundtruth|ground_truth|annotations?|superpixels?'
-         '|contours?|roi')
+         '|contours?|roi|annots?|overlays?|heatmaps?')
 
 def wants_masks(include)->bool:
     "Whether patterns ask for everything, or for masks by name."

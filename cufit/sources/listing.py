@@ -115,7 +115,10 @@ def odd_classes(classes:tuple, # K names
 # %% ../../nbs/api/sources.listing.ipynb #6ccbe737
 SPLIT_NAMES = dict(train='train', training='train', val='val', valid='val', validation='val',
                    dev='val', development='val', test='test', testing='test', eval='test',
-                   evaluation='test', publictest='val', privatetest='test')
+                   evaluation='test', publictest='val', privatetest='test',
+                   trn='train', tr='train', va='val',
+                   tst='test', te='test') | {f'{w} set': s for w, s in dict(
+                       train='train', training='train', validation='val', test='test').items()}
 
 def encode_splits(values, # [N] names
                   where, # [N] line or file of each value, for messages

@@ -84,6 +84,7 @@ def build_store(source, # whatever `load` reads from files
     if listing is None or listing.fetch is None:
         raise CufitError(f'{source} is drawn or one array file, not a source of image files; '
                          'it is read into memory. Leave --store out.')
+    if assigned: listing = assigned.restrict(listing)
     rows = np.concatenate([*choose_rows(listing, limit, seed, assigned).values()])
     if then: _check_source(folder, listing, rows)
     into = functools.partial(_mapped if then else _fill, folder)

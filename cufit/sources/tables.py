@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core import CufitError, choose
 from .files import SUFFIXES, is_image
-from .listing import Listing, check_rows, is_splits, make_listing
+from .listing import SPLIT_NAMES, Listing, check_rows, is_splits, make_listing
 
 # %% ../../nbs/api/sources.tables.ipynb #dbf13ad6
 def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
@@ -172,8 +172,14 @@ def list_table(table:pd.DataFrame, # every cell a string
     if split is None and not column['split']:
         taken = set(column.values())
         told = [c for c in table.columns if c not in taken and len(set(table[c])) > 1
-                and is_splits(table[c]) and any('train' in v.lower() for v in set(table[c]))]
+                and is_splits(table[c])
+                and any(SPLIT_NAMES[v.strip().lower()] == 'train' for v in set(table[c]))]
         if len(told) == 1: column['split'] = told[0]
+        else:
+            odd = re.compile(r'(^|[_ ])(is[_ ]?)?(train|test|val|valid|split|fold)([_ ]|$)', re.I)
+            notes += [f'the column {c!r} is not used; if it says the splits, name it, with train, '
+                      'val and test in it: split=... (--split)' for c in table.columns
+                      if c in told or c not in taken and odd.search(c)]
     for r, c in column.items():
         same = [d for d in table.columns if d != c and c and asked[r] is None
                 and d.lower().removesuffix('.1') == c.lower() and (table[d] != table[c]).any()]
