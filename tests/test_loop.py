@@ -305,3 +305,15 @@ def test_kept_passes_are_those_of_the_architecture(vit, tmp_path):
     from cufit.frozen.features import feature_key
     other = load_backbone(); other.mean = other.mean+0.3
     assert feature_key(vit, TRAIN) == feature_key(load_backbone(), TRAIN) != feature_key(other, TRAIN)
+
+
+def test_the_estimate_asks_the_memory_of_the_trial_and_stale_parts_go(vit, tmp_path):
+    import os
+
+    from cufit.frozen.cache import Cache
+    class FromKept(Heads):
+        def row_state(self, train): return dict(mark=self.kept["f"].clone())
+    assert estimate(FromKept(vit, "abc"), TRAIN, VAL, train_config(epochs=1)).parameters > 0
+    for name, age in (("old.1.part", 2*86400), ("new.1.part", 0)):
+        (tmp_path/name).write_bytes(b"x"); then = (tmp_path/name).stat().st_mtime-age; os.utime(tmp_path/name, (then, then))
+    assert Cache(tmp_path).make_room() == ["old.1.part"] and (tmp_path/"new.1.part").is_file()

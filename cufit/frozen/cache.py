@@ -108,6 +108,8 @@ def make_room(self:Cache, size:int=0)->list: # names of the files that went
         raise CufitError(f'An array of {size/1e9:.1f} GB was to be kept in {folder}, which may '
                          f'hold {self.most_gb:g} GB. Allow more (--cache-gb), or ask for fewer '
                          'views.')
+    for part in folder.glob('*.part'):   # of a run that died, if nobody writes it any more
+        if time.time()-part.stat().st_mtime > 86400: part.unlink(); gone.append(part.name)
     kept = self.table()
     for i in kept.index[::-1]:
         if kept.days[i] > self.most_days or kept.gigabytes[:i+1].sum() > self.most_gb-size/1e9:

@@ -80,8 +80,11 @@ class Method:
     def prepare(self, train:ImageSet, config:TrainConfig):
         "Once before training."
         self.kept = self.keep(train, True, config.seed, config.flip, config.precision)
+        self.memory = self.new_memory(train)
+    def new_memory(self, train:ImageSet)->Memory: # None for who remembers nothing
+        "What the method remembers, as it is at the start."
         rows,queues = self.row_state(train),self.queues()
-        self.memory = Memory(rows, queues, self.vit.device) if rows or queues else None
+        return Memory(rows, queues, self.vit.device) if rows or queues else None
 
     def fit(self, train:ImageSet, val:ImageSet, config:TrainConfig=TrainConfig(), folder=None,
             watch:dict=None, resume:bool=False, most:float=None)->History:

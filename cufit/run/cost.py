@@ -16,7 +16,7 @@ from ..core import autocast, loss_scaler, matrix_precision, team
 from ..data.imageset import ImageSet
 from ..methods.record import TrainConfig
 from ..methods.optimizer import make_optimizer
-from ..methods.batch import Batch, Memory
+from ..methods.batch import Batch
 from ..methods.loop import sampler_of, train_step
 from ..methods.contract import Method
 
@@ -52,8 +52,7 @@ def trial(method:Method, # not changed
     tried.modules.train()
     few,inputs = train.subset(np.arange(min(n, len(train)))),method.reads(True)
     tried.kept = {name: i.blank(method.vit, few) for name, i in inputs.items()}
-    rows,queues = method.row_state(few),method.queues()
-    tried.memory = Memory(rows, queues, method.vit.device) if rows or queues else None
+    tried.memory = tried.new_memory(few)
     pairs = sampler_of(method, config).paired
     opt,scaler,best = (make_optimizer(tried, config),
                        loss_scaler(method.vit.device, config.precision), float('inf'))

@@ -196,6 +196,7 @@ class Assigned:
     new:list=field(default_factory=list) # ids that the source has, but the run had not
     missing:list=field(default_factory=list) # ids that the run had, but the source has no longer
     corrected:list=field(default_factory=list) # ids whose label is another now
+    late:list=field(default_factory=list) # of `new`, those that `restrict` has left out
     unknown:list=field(default_factory=list) # ids whose label is now no class of the run
 
     def restrict(self, listing)->Listing: # with the images and the classes that the run knew
@@ -220,7 +221,7 @@ class Assigned:
         place = {str(i): n for n, i in enumerate(listing.column('id'))}
         then = dict(zip(self.table.id, self.table.label))
         now = {i: listing.classes[listing.column('label')[n]] for i, n in place.items()}
-        self.new = getattr(self, 'late', []) + [i for i in place if i not in then]
+        self.new = self.late + [i for i in place if i not in then]
         self.missing = [i for i in then if i not in place]
         self.corrected = [i for i in then if i in place and then[i] != now[i]]
         parts = {s: self.table.id[self.table.split == s] for s in SPLITS}
