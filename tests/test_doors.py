@@ -547,6 +547,33 @@ def test_a_run_goes_on_where_its_data_has_moved_and_on_no_other(tmp_path, folder
     with pytest.raises(CufitError, match="other pictures|other settings"): run(tmp_path/"again", "cells", epochs=3, checkpoint_seconds=0, resume=True)
 
 
+def test_a_folder_and_the_one_that_holds_it_are_the_same_data(tmp_path, folder, dies):
+    "The folder `outer` holds nothing but the folder with the classes, so either can be named; ids differ by the name between them."
+    inner = folder.rename((tmp_path/"outer").mkdir() or tmp_path/"outer"/"scans")
+    whole, _ = run(tmp_path/"whole", tmp_path/"outer", epochs=3)
+    assert read_splits(tmp_path/"whole").table.id.str.startswith("scans/").all()
+    found, said = scored(tmp_path/"whole", data=str(inner))
+    assert (found["n"], found["accuracy"]) == (whole["n_test"], whole["accuracy"]) and said == [f"{inner} holds the images of the run: its splits are used"]
+    cut(dies, tmp_path/"cut", tmp_path/"outer")
+    assert run(tmp_path/"cut", inner, epochs=3, checkpoint_seconds=0, resume=True)[0]["accuracy"] == whole["accuracy"]
+    run(tmp_path/"below", inner)
+    assert scored(tmp_path/"below", data=str(tmp_path/"outer"))[0]["n"] == whole["n_test"]
+
+
+def test_a_folder_with_labels_csv_and_the_table_itself_are_the_same_data(tmp_path, drawn, dies):
+    for i, image in enumerate(drawn): put(tmp_path/"scans"/f"{i}.png", image)
+    csv = tmp_path/"scans"/"labels.csv"
+    pd.DataFrame(dict(image=[f"{i}.png" for i in range(60)], label=[CLASSES[i//30] for i in range(60)])).to_csv(csv, index=False)
+    whole, _ = run(tmp_path/"whole", tmp_path/"scans", epochs=3)
+    cut(dies, tmp_path/"cut", tmp_path/"scans")
+    assert run(tmp_path/"cut", csv, epochs=3, checkpoint_seconds=0, resume=True)[0]["accuracy"] == whole["accuracy"]
+
+
+def test_a_file_called_figures_is_found_before_the_run(tmp_path, folder):
+    (tmp_path/"run").mkdir(); (tmp_path/"run"/"figures").touch()
+    with pytest.raises(CufitError, match="figures: File exists"): run(tmp_path/"run", folder)
+
+
 def test_a_class_that_came_later_leaves_a_store_as_it_was(tmp_path, folder, drawn):
     metrics, _ = run(tmp_path/"run", folder, store=str(tmp_path/"store"))
     put(folder/"unsure"/"x.png", drawn[0])

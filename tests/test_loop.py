@@ -317,3 +317,22 @@ def test_the_estimate_asks_the_memory_of_the_trial_and_stale_parts_go(vit, tmp_p
     for name, age in (("old.1.part", 2*86400), ("new.1.part", 0)):
         (tmp_path/name).write_bytes(b"x"); then = (tmp_path/name).stat().st_mtime-age; os.utime(tmp_path/name, (then, then))
     assert Cache(tmp_path).make_room() == ["old.1.part"] and (tmp_path/"new.1.part").is_file()
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm1d(192), nn.Dropout(0.), nn.LayerNorm(192)])
+def test_layers_that_see_the_rows_of_one_process_are_refused_where_there_are_two(vit, monkeypatch, layer):
+    import cufit.methods.loop as loop
+    method = Heads(vit, "abc")
+    method.modules["head"] = nn.Sequential(layer, nn.Linear(192, 3))
+    loop._refuse_apart(method)
+    monkeypatch.setattr(loop, "team", lambda: type("Two", (), dict(size=2)))
+    if getattr(layer, "p", None) == 0 or isinstance(layer, nn.LayerNorm): return loop._refuse_apart(method)
+    with pytest.raises(CufitError, match=f"{type(layer).__name__}, which sees the rows of one"): loop._refuse_apart(method)
+    loop._refuse_apart(method.modules.eval() and method)   # where it does nothing, such as in a copy that keeps its statistics
+
+
+def test_the_estimate_counts_the_rows_of_the_sampler(vit):
+    class Longer(Heads): sampler = ClassBalanced(10*len(TRAIN))
+    config = train_config(epochs=3)
+    plain, longer = (estimate(m(vit, "abc"), TRAIN, VAL, config) for m in (Heads, Longer))
+    assert longer.tflop-plain.tflop == pytest.approx(3*9*len(TRAIN)*plain.gflop/1e3)

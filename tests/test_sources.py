@@ -535,13 +535,42 @@ def test_what_is_hidden_is_skipped(tmp_path, name):
     assert told(splits) == list(range(30)) and "left behind" in " ".join(said)
 
 
-@pytest.mark.parametrize("names, words", [(("ham10000_images_part_1", "ham10000_images_part_2"), "parts of one set"), (("images_001", "images_002"), "parts of one set"), (("train_data", "test_data"), "look like splits"), (("fold1", "fold2"), "parts of one set")])
+@pytest.mark.parametrize("names, words", [(("ham10000_images_part_1", "ham10000_images_part_2"), "parts of one set"), (("images_001", "images_002"), "parts of one set"), (("train_data", "test_data"), "look like splits"), (("fold1", "fold2"), "parts of one set"), (("split1", "split2"), "parts of one set"),
+                                          (("train_1", "train_2"), "look like splits"), (("ISIC_test", "ISIC_train"), "look like splits"), (("val1", "val2"), "look like splits")])
 @pytest.mark.parametrize("top", ["", "archive"])
 def test_parts_of_a_set_are_no_classes(tmp_path, names, words, top):
     for name in names: scans(tmp_path/"s"/top/name)
     message = refused(tmp_path/"s")
     assert words in message and "--classes" in message
     assert len(read(tmp_path/"s", classes=names)[0].train.classes) == 2
+
+
+def test_masks_in_a_folder_beside_their_class(tmp_path):
+    scans(tmp_path/"s", classes=("cyst", "cyst_masks", "tumour"))
+    assert "--exclude 'cyst_masks'" in refused(tmp_path/"s")
+    assert read(tmp_path/"s", exclude="cyst_masks")[0].train.classes == ("cyst", "tumour")
+    scans(tmp_path/"t", classes=("no_mask", "with_mask"))
+    assert read(tmp_path/"t")[0].train.classes == ("no_mask", "with_mask")
+
+
+@pytest.mark.parametrize("table, images", [("train.csv", "train"), ("train.csv", "images")])
+def test_a_table_beside_flat_images_is_named(tmp_path, table, images):
+    listed(tmp_path/table)
+    for i in range(30): put(tmp_path/images/f"{i:03}.png", png(i))
+    message = refused(tmp_path)
+    assert table in message and "--root" in message
+    assert told(read(tmp_path/table, root=tmp_path/images)[0]) == list(range(30))
+
+
+def test_a_table_and_its_images_may_be_capitalised(tmp_path):
+    listed(tmp_path/"Training.CSV")
+    for i in range(30): put(tmp_path/"Training_Images"/f"{i:03}.png", png(i))
+    assert told(read(tmp_path)[0]) == list(range(30))
+
+
+def test_a_hidden_folder_is_said_to_be_passed_over(tmp_path):
+    scans(tmp_path/"s"/".data")
+    assert "Passed over, left behind by systems and programs: .data" in refused(tmp_path/"s")
 
 
 def test_a_link_to_itself_is_named(tmp_path):
@@ -637,7 +666,7 @@ def test_a_thyroid_is_no_mask(tmp_path):
     assert "looks like the mask" in refused(tmp_path/"s", include="thyroid_*.png")
 
 
-@pytest.mark.parametrize("head, words, taken", [("is_train", "1 1 0", False), ("data_split", "trn val tst", True), ("type", "training_set training_set test_set", False), ("type", "Training set,Validation set,Test set", True)])
+@pytest.mark.parametrize("head, words, taken", [("is_train", "1 1 0", False), ("data_split", "trn val tst", True), ("type", "training_set training_set test_set", True), ("type", "validation_set,test_set,test set", False), ("type", "Training set,Validation set,Test set", True)])
 def test_a_column_that_may_hold_splits_is_taken_or_named(tmp_path, head, words, taken):
     for i in range(30): put(tmp_path/"images"/f"{i:03}.png", png(i))
     words = words.split(",") if "," in words else words.split()

@@ -113,6 +113,7 @@ def train_epoch(method, # a `Method`; its modules are trained
     with threads_for(method), global_seed(config.seed, 'epoch', epoch):
         method.begin_epoch(epoch, config.epochs)
         method.modules.train()
+        _refuse_apart(method)
         for step, batch in enumerate(fetched_ahead(batches) if waits else batches):
             set_rate(optimizer, learning_rate(config, epoch, step, len(parts)))
             torch.manual_seed(stream_seed(config.seed, 'step', epoch, step))
@@ -299,6 +300,16 @@ def fit(method, # a `Method`; afterwards it is at its best epoch on validation
     return run.history
 
 # %% ../../nbs/api/methods.loop.ipynb #77ff6d5f
+def _refuse_apart(method): # in train mode
+    "Raise if a layer sees the rows of one of several processes only."
+    kinds = torch.nn.modules.batchnorm._BatchNorm,torch.nn.modules.dropout._DropoutNd
+    apart = next((m for m in method.modules.modules() if m.training and isinstance(m, kinds)
+                  and not isinstance(m, torch.nn.SyncBatchNorm) and getattr(m, 'p', 1)), None)
+    if apart is not None and team().size > 1:
+        raise CufitError(f'{method.name} has a {type(apart).__name__}, which sees the rows of one '
+                         f'process only, so {team().size} processes would not train what one '
+                         'does. Use Dropout of methods.batch, a norm of each row, or one process.')
+
 def check_sets(method, # a `Method`
                train:ImageSet, val:ImageSet, # that it is to be fitted to
               ):
@@ -309,7 +320,6 @@ def check_sets(method, # a `Method`
                              f'{tuple(data.classes)}. Build the method with the classes of the '
                              'training set.')
         if not len(data): raise CufitError(f'{name} is empty. Give it at least one image.')
-
 def _standing(run, most): # what the progress bar says when an epoch has ended
     c,h = run.config,run.history
     minutes = (h.prepare_seconds + h.frame.seconds.mean()*c.epochs)/60

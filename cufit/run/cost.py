@@ -124,6 +124,7 @@ def estimate(method:Method, # not yet trained
     n = (min(config.batch_size, len(train)) if on_gpu else
          min(config.batch_size, len(train), max(2*team().size, round(60/max(full, 1e-2)))))
     length = sampler_of(method, config).length(train.labels)   # rows of an epoch
+    beyond = config.epochs*(length-len(train))*full if method.trained_by_steps else 0
     rate,steps = bare_rate(vit, n, config.precision),config.epochs*-(-length//config.batch_size)
     seconds,share,kept = trial(method, train, n, config) if method.trained_by_steps else (0., 1., 0)
     for _ in range(3):
@@ -145,7 +146,8 @@ def estimate(method:Method, # not yet trained
             + 16*method.n_trainable + kept*config.batch_size/n
             + sum(s.images.nbytes for s in (train, val) if not isinstance(s.images, np.memmap)))
     return Estimate(method.name, len(train), config.epochs, full,
-                    method.run_gflop(len(train), len(val), config.epochs)/1e3, method.n_trainable,
+                    (method.run_gflop(len(train), len(val), config.epochs) + beyond)/1e3,
+                    method.n_trainable,
                     held/1e6, minutes(KEPT), minutes(1.), str(vit.device), on_disk/1e9,
                     str(getattr(method.cache, 'folder', method.cache)))
 

@@ -114,7 +114,9 @@ def train_run(out, # run folder; a dry run needs none
     if out is not None: out = Path(out).expanduser(); _refuse_other(out, resume, config, training)
     for option, place in (('--out', out), ('--store', config.store), ('--cache', config.cache)):
         _refuse_inside(place, config.data, option)
-    if not (dry_run or resume) and team().main: _try_out(out)
+    if not (dry_run or resume) and team().main:
+        for place in (out, out/'figures'):
+            if place == out or place.exists(): _try_out(place)
     if config.cache: _try_out(Path(config.cache), '--cache')
     name = config.backbone
     if resume and config.weights is None:   # its weights may have another name by now
@@ -243,14 +245,14 @@ def _refuse_other(out, resume, config, training):
     if resume and not (out/'resume.safetensors').is_file():
         raise CufitError(f'{out} holds nothing to resume. Leave --resume out to begin.')
     if not resume: return
+    known = (out/'splits.csv').is_file() and read_json(out/'config.json').get('images_sha256')
     then,now = ({k: v for part in settings for k, v in asdict(part).items()}
                 for settings in (written_settings(out), (config, training)))
     if differ := {k: (then[k], v) for k, v in now.items()
                   if k not in _FREE and then[k] != v
                   and not (k in _PLACES and same_place(then[k], v))
-                  # what has moved is known by its pictures
-                  and not (k in ('data', 'root') and v and then[k]
-                           and Path(then[k]).is_absolute() and not Path(then[k]).exists())}:
+                  # another spelling, or another place by now: known by ids and pictures
+                  and not (known and (k in ('data', 'root') or k == 'store' and v and then[k]))}:
         raise CufitError(f'{out} was begun with other settings (then, now): {differ}. '
                          'Use the same, or another folder.')
     check_longer(written_settings(out)[1].epochs, training,
@@ -351,7 +353,7 @@ def _holds_the_run(run, config, img_size, seed):
     if not (assigned and then) or is_drawn(config.data) or is_store(config.data): return False
     try:
         listing = list_source(config.data, image_size(config, img_size), **reading(config))
-        ids = set(map(str, listing.column('id'))) if listing else ()
+        ids = map(str, assigned.spelt(listing).column('id')) if listing else ()
         if not set(assigned.table.id) <= set(ids): return False
         return _hash_of(load_splits(config, img_size, seed, assigned, _quiet)) == then
     except CufitError: return False   # it cannot even be read as the run's was

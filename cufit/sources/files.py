@@ -183,6 +183,7 @@ def zip_files(path, # archive
 
 # %% ../../nbs/api/sources.files.ipynb #87b9f4b6
 _mask_folder = re.compile(f'({_MASK})', re.I)
+_mask_beside = re.compile(rf'(.+)[ _.-]({_MASK})', re.I)
 _mask_inside = re.compile(rf'(\w+[ _-])?({_MASK})([ _-]images?)?|ground[ _-]truth', re.I)
 _mask_stem = re.compile(rf'(?P<a>.+?)(?P<end>[ _.-]({_MASK})|mask)(?P<more>[ _.-]?\(?\w{{1,6}}\)?)?'
                         rf'|(?P<begin>({_MASK})[ _.-])(?P<b>.+)', re.I)
@@ -193,11 +194,14 @@ def refuse_masks(files:Files, # of a source of class folders
     "Raise if a file looks like the mask of an image, unless `include` says that it is one."
     if files.chosen: return
     stems = {posixpath.splitext(n)[0].lower() for n in files.names}
+    classes = {n.split('/')[depth].lower() for n in files.names}
     def pattern(name):
         *folders, stem = posixpath.splitext(name)[0].split('/')
         if found := next((f for i, f in enumerate(folders[depth:])
                           if (_mask_inside if i else _mask_folder).fullmatch(f)), None):
             return found
+        of = _mask_beside.fullmatch(folders[depth])   # cyst_masks beside cyst
+        if of and of[1].lower() in classes: return folders[depth]
         if not (found := _mask_stem.fullmatch(stem)): return None
         of = found['a'] or found['b']
         for name in (of, re.sub(r'[ _.-][^ _.-]+$', '', of)):   # a_left_mask is one of a
@@ -214,26 +218,32 @@ def refuse_masks(files:Files, # of a source of class folders
                          "include='*' (--include '*').")
 
 # %% ../../nbs/api/sources.files.ipynb #755a8a59
-_part = re.compile(r'(.*[ _.-])?(images?|imgs?|pics|part|batch|fold|chunk|shard|data)[ _.-]?\d+',
-                   re.I)
+_part = re.compile(r'(.*[ _.-])?(images?|imgs?|pics|part|batch|fold|split|chunk|shard|data)'
+                   r'[ _.-]?\d+', re.I)
 _split_word = re.compile(r'(.*[ _.-])?(train|training|val|valid|validation|dev|test|testing)'
-                         r'([ _.-].*)?', re.I)
+                         r'([ _.-].*|\d+)?', re.I)
 
 def refuse_parts(files:Files, # of class folders, nothing else
                  values:list, # class of each file: the folder that it lies in
                 ):
     "Raise if the folders are parts or splits of one set, whose classes stand elsewhere."
     names = sorted(set(values))
+    tables = [n for n in files.skipped.get('texts', ()) if n.endswith(('.csv', '.tsv'))]
+    if len(names) == 1 and tables:
+        raise CufitError(f'{files.origin} holds one folder of images, {names[0]}, and the table '
+                         f'{tables[0]}: the labels seem to be there. Name the table, with '
+                         'root=... (--root) for the folder of the images.')
     if len(names) < 2: return
     way = 'If they are classes all the same, name them: classes=... (--classes).'
     if all(map(_part.fullmatch, names)):
         raise CufitError(f'{files.origin} holds {names[0]}, {names[1]}: these look like parts of '
                          'one set, not like classes. Its labels are mostly in a table: name it, '
                          f'with root=... (--root) for the folder of the images. {way}')
-    deeper = any('/' in n.split(f'{v}/', 1)[1] for n, v in zip(files.names, values))
-    if deeper and all(map(_split_word.fullmatch, names)):
+    if all(map(_split_word.fullmatch, names)):
         raise CufitError(f'{files.origin} holds {names[0]}, {names[1]}: these look like splits, '
-                         f'not like classes. Call them train, val and test. {way}')
+                         'not like classes. If each holds folders of classes, call them train, '
+                         'val and test; if the labels are in a table, name it, with root=... '
+                         f'(--root) for the folder of the images. {way}')
 
 def class_files(files:Files, # folders of classes, or train, val and test with them
                 split_names, # names that stand for splits, in small letters
@@ -254,7 +264,11 @@ def class_files(files:Files, # folders of classes, or train, val and test with t
     loose = next((n for n in files.names if beside(n) and is_image(n)), None)
     if loose:
         raise CufitError(f'{files.path(loose)} is in no class folder, so it has no label. '
-                         'Move it into the folder of its class, or add a table labels.csv.')
+                         'Move it into the folder of its class, or add a table labels.csv'
+                         + ''.join(f', or name the table that is there: {t}, with root=... '
+                                   '(--root) for the folder of the images'
+                                   for t in files.names[:] if t.endswith(('.csv', '.tsv'))
+                                   and '/' not in t) + '.')
     files = files.skip('texts', *(n for n in files.names if beside(n) and is_text(n)))
     for n in files.names:
         if not is_image(n):
@@ -271,8 +285,11 @@ def class_files(files:Files, # folders of classes, or train, val and test with t
         raise CufitError(f'{files.path(bare)} holds no image. Fill the class folder, remove it, '
                          'or leave it out with exclude=... (--exclude).')
     if not files.names:
+        over = '; '.join(f'{reason}: {", ".join(names[:3])}'
+                         for reason, names in files.skipped.items())
         raise CufitError(f'{files.origin} holds no class folders. Expected '
                          f'{files.origin}/<class>/<image>, or {files.origin}/train/<class>/<image>;'
-                         ' a table is read by its own name, such as labels.csv.')
+                         ' a table is read by its own name, such as labels.csv.'
+                         + f' Passed over, {over}.'*bool(over))
     parts = [n.split('/') for n in files.names]
     return files, [p[depth] for p in parts], [p[depth-1] for p in parts] if given else None

@@ -8,7 +8,7 @@ __all__ = ['SPLIT_NAMES', 'FRACTIONS', 'Listing', 'words_of', 'class_names', 're
            'check_plan', 'limit_rows', 'choose_rows']
 
 # %% ../../nbs/api/sources.listing.ipynb #a79bd282
-import re, unicodedata
+import os, re, unicodedata
 from dataclasses import dataclass, field, replace
 from html import escape
 
@@ -120,12 +120,14 @@ SPLIT_NAMES = dict(train='train', training='train', val='val', valid='val', vali
                    tst='test', te='test') | {f'{w} set': s for w, s in dict(
                        train='train', training='train', validation='val', test='test').items()}
 
+def _split_word(value): return re.sub('[ _-]+', ' ', str(value).strip().lower())
+
 def encode_splits(values, # [N] names
                   where, # [N] line or file of each value, for messages
                   origin:str, # the source, for messages
                  )->list: # [N] 'train', 'val' or 'test'
     "Splits under the three names used here."
-    words = [str(v).strip().lower() for v in values]
+    words = [_split_word(v) for v in values]
     meaning, have = dict(SPLIT_NAMES), set(words)
     if have & {'test', 'testing'} and not have & {'val', 'valid', 'validation', 'dev'}:
         meaning.update(eval='val', evaluation='val')
@@ -138,7 +140,7 @@ def encode_splits(values, # [N] names
 
 def is_splits(values)->bool:
     "Whether these are names of splits."
-    return {str(v).strip().lower() for v in values} <= SPLIT_NAMES.keys()
+    return set(map(_split_word, values)) <= SPLIT_NAMES.keys()
 
 # %% ../../nbs/api/sources.listing.ipynb #12c86a87
 def check_rows(column, # [N]
@@ -189,6 +191,10 @@ def make_listing(ids, # [N] names, each once
                    notes=(*notes, *odd_classes(classes)), lines=counted, **about)
 
 # %% ../../nbs/api/sources.listing.ipynb #57b4842d
+def _tops(paths): # folders that hold all of them, from the top down
+    parts = os.path.commonprefix([p.split('/')[:-1] for p in paths])   # of lists
+    return ['/'.join(parts[:n+1]) + '/' for n in range(len(parts))]
+
 @dataclass
 class Assigned:
     "The splits of an earlier run, and how the source differs from them now."
@@ -199,8 +205,18 @@ class Assigned:
     late:list=field(default_factory=list) # of `new`, those that `restrict` has left out
     unknown:list=field(default_factory=list) # ids whose label is now no class of the run
 
+    def spelt(self, listing)->Listing: # with the ids that the run knew
+        "The same files may be listed from a folder above, or from one below."
+        then,now = (list(map(str, ids)) for ids in (self.table.id, listing.column('id')))
+        if set(then) & set(now): return listing
+        tries = ([[top+i for i in now] for top in _tops(then)]
+                 + [[i.removeprefix(top) for i in now] for top in _tops(now)])
+        ids = next((ids for ids in tries if set(ids) & set(then)), now)
+        return replace(listing, table=listing.table.assign(id=ids))
+
     def restrict(self, listing)->Listing: # with the images and the classes that the run knew
         "A class that came later belongs to no run before it."
+        listing = self.spelt(listing)
         then,ids = dict(zip(self.table.id, self.table.label)),listing.column('id')
         classes = tuple(c for c in listing.classes if c in set(self.table.label))
         if lost := sorted(set(self.table.label) - set(classes)):

@@ -138,10 +138,12 @@ def find_table(folder)->tuple: # of the table and of its images, as paths; or No
     folder = Path(folder)
     if (folder/'labels.csv').is_file(): return folder/'labels.csv', folder
     # one for training first: that of the test images has mostly no labels
-    for table in sorted(folder.glob('*.csv'), key=lambda t: (not t.stem.startswith('train'), t)
-                        ) if folder.is_dir() else ():
-        images = folder/f'{table.stem}_images'
-        if images.is_dir(): return table, images
+    places = sorted(folder.glob('*')) if folder.is_dir() else []
+    for table in sorted((t for t in places if t.suffix.lower() == '.csv'),
+                        key=lambda t: (not t.stem.lower().startswith('train'), t)):
+        images = next((d for d in places if d.is_dir()
+                       and d.name.lower() == f'{table.stem}_images'.lower()), None)
+        if images: return table, images
 
 def list_csv(csv, # the table, one line an image; or a folder with labels.csv
              root=None, # folder of the images; that of the table, or images/ in it, if not given

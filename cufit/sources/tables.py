@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core import CufitError, choose
 from .files import SUFFIXES, is_image
-from .listing import SPLIT_NAMES, Listing, check_rows, is_splits, make_listing
+from .listing import Listing, check_rows, encode_splits, is_splits, make_listing
 
 # %% ../../nbs/api/sources.tables.ipynb #dbf13ad6
 def read_table(data:bytes, # a CSV file; commas, semicolons or tabs
@@ -173,7 +173,7 @@ def list_table(table:pd.DataFrame, # every cell a string
         taken = set(column.values())
         told = [c for c in table.columns if c not in taken and len(set(table[c])) > 1
                 and is_splits(table[c])
-                and any(SPLIT_NAMES[v.strip().lower()] == 'train' for v in set(table[c]))]
+                and 'train' in encode_splits(table[c], where, origin)]
         if len(told) == 1: column['split'] = told[0]
         else:
             odd = re.compile(r'(^|[_ ])(is[_ ]?)?(train|test|val|valid|split|fold)([_ ]|$)', re.I)
