@@ -18,6 +18,7 @@ from common import RESULTS, machine, record
 
 from cufit.core import read_json
 from cufit.frozen.backbone import load_backbone
+from cufit.methods.contract import all_methods
 from cufit.run.settings import same_place, load_splits, split_settings
 from cufit.run.experiment import train_run
 
@@ -51,8 +52,9 @@ def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of 
 
 
 def settings_of(args, method, seed):
-    names = ("data", "backbone", "weights", "img_size", "resize", "noise", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device")
-    return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed)
+    names = ("data", "backbone", "weights", "img_size", "resize", "noise", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache")
+    known = all_methods()[method].options   # the linear probe has no block to begin at
+    return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed, options=tuple(o for o in args.option if o.partition("=")[0] in known))
 
 
 def table():
@@ -78,13 +80,14 @@ def main():
     p.add_argument("--noise", type=float, default=0.4); p.add_argument("--limit", type=int, default=1600); p.add_argument("--epochs", type=int, default=12)
     p.add_argument("--batch-size", type=int, default=32); p.add_argument("--lr", type=float, default=1e-3); p.add_argument("--precision", default="float32")
     p.add_argument("--curves", type=int, default=0); p.add_argument("--device", default="auto"); p.add_argument("--out", default="runs/benchmark")
+    p.add_argument("--option", nargs="+", default=[], help="of the methods that have it, such as begins=9 tokens=4"); p.add_argument("--cache", help="folder of kept passes"); p.add_argument("--images-seed", type=int, help="draws the training images, the same for all seeds, so that they share what is kept; the run's seed unless given")
     p.add_argument("--threads", type=int, help="threads of PyTorch; all cores unless given"); p.add_argument("--table", action="store_true", help="print the tables and stop")
     args = p.parse_args()
     if args.table: return table()
     if args.threads: torch.set_num_threads(args.threads)
     vit = load_backbone(args.backbone, args.weights, args.img_size, device=args.device)
     for seed in args.seeds:
-        splits = load_splits(split_settings(settings_of(args, "linear", seed))[0], vit.img_size, seed)
+        splits = load_splits(split_settings(settings_of(args, "linear", seed))[0], vit.img_size, seed if args.images_seed is None else args.images_seed)
         for method in args.methods: record("noisy_labels", [one(args, method, seed, splits, vit)], ("name", "method", "seed"))
 
 

@@ -7,7 +7,7 @@
 Weights are random: time does not depend on them. First losses, selections and gradients of both loops are compared on
 a batch as it comes. Then the heads are bent so that all modules predict class 0, and labels say which rows are
 rejected; what is timed are whole steps, the update included. The features of cached views are there before: computing
-them once per view is not part of a step."""
+them once per view is not part of a step; neither are the tokens of late adapters, which are kept as float16."""
 import statistics
 from contextlib import nullcontext
 
@@ -24,6 +24,7 @@ from cufit.methods.adapters import AdapterTuning
 from cufit.methods.curriculum import Cufit
 
 K = 8
+LATE = 6, 9   # blocks at which adapters begin on kept tokens
 COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", precision="precision", compile="compiled", batch_size="batch", ms="ms (median)", speedup="times as fast as the published loop", low="lowest", high="highest", over_rein="times one published Rein step", over_ours="times our Rein step", gain="times as fast as without", first="first step, s", machine="machine", date="date")
 
 SWITCHES = dict(bfloat16=("bfloat16", False), compile=("float32", True), both=("bfloat16", True))   # precision, compiled
@@ -31,9 +32,9 @@ SWITCHES = dict(bfloat16=("bfloat16", False), compile=("float32", True), both=("
 
 class Given:
     "A batch whose images are on the device already: feeding is another benchmark."
-    def __init__(self, x, labels, views=None): self.x, self.labels, self.whole, self.views, self.index, self.gen = x, labels, len(labels), views, torch.arange(len(labels)), generator(0, "views")
+    def __init__(self, x, labels, name="x", views=None): self.x, self.labels, self.whole, self.inputs, self.views, self.index, self.gen = x, labels, len(labels), (name,), views, torch.arange(len(labels)), generator(0, "views")
     def __len__(self): return self.whole
-    def __getitem__(self, name): return self.views[torch.randint(len(self.views), (self.whole,), generator=self.gen), self.index]
+    def __getitem__(self, name): return self.views[torch.randint(len(self.views), (self.whole,), generator=self.gen), self.index].float()
 
 
 def check_same(vit, x, y):
@@ -79,9 +80,12 @@ def variants(vit, args, precision="float32"):
     config = train_config(precision=precision)
     def ours(method, name):
         bend(method.modules); opt = make_optimizer(method, config)
-        views = torch.randn(4, args.batch_size, vit.dim, device=vit.device)
-        return lambda x, y: train_step(method, Given(x, y, views), opt, precision)
-    return dict(exact=ours(Cufit(vit, range(K)), "exact"), cached=ours(Cufit(vit, range(K), views=4), "cached"), rein=ours(AdapterTuning(vit, range(K)), "rein"))
+        late = method.options["tokens"]
+        views = torch.randn(4, args.batch_size, *((vit.tokens+1,) if late else ()), vit.dim, device=vit.device)
+        views = views.half() if late else views   # as they are kept
+        return lambda x, y: train_step(method, Given(x, y, "tokens" if late else "lpm" if method.options.get("views") else "x", views), opt, precision)
+    late = {f"late {b}": ours(Cufit(vit, range(K), begins=b, tokens=4), "late") for b in LATE if b < vit.depth}
+    return dict(exact=ours(Cufit(vit, range(K)), "exact"), cached=ours(Cufit(vit, range(K), views=4), "cached"), rein=ours(AdapterTuning(vit, range(K)), "rein")) | late
 
 
 def measure(vit, x, rejected, args, extra=(), only=()):
@@ -126,7 +130,7 @@ def main():
         if extra: rows = rows[2:]   # what is there in float32 without switches keeps the figures of its own run
         record("step", rows, ("backbone", "img_size", "rejected", "variant", "precision", "compile", "batch_size", "machine"))
         for r in rows: print(f"{r['variant']:10} {r['precision']:8} compiled {r['compile']:3} {rejected:.0%} rejected: {r['ms']} ms, {r['speedup']}x ({r['low']} to {r['high']}), {r['over_rein'] or '-'} of a published Rein step, {r['over_ours'] or '-'} of ours" + f", {r['gain']} times as fast as without, first step {r['first']} s"*bool(r['gain']), flush=True)
-        lines += [f"{r['variant']} {rejected:.0%}: {r['speedup']}x" for r in rows if r["variant"] in ("exact", "cached") and (r["precision"], r["compile"]) == ("float32", "no")]
+        lines += [f"{r['variant']} {rejected:.0%}: {r['speedup']}x" for r in rows if (r["variant"] in ("exact", "cached") or r["variant"].startswith("late")) and (r["precision"], r["compile"]) == ("float32", "no")]
     print(machine(vit.device)); print("\n".join(lines))
 
 

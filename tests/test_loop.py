@@ -84,7 +84,7 @@ def test_row_states_belong_to_their_rows(vit, whole):
             batch.remember("mark", batch["f"])
             yield from super().step(batch)
     m = Marks(vit, "abc"); m.fit(*SETS, train_config(epochs=1, batch_size=5))
-    assert torch.equal(m.memory.rows["mark"], m.keep(TRAIN, True)["f"])
+    assert torch.equal(m.memory.rows["mark"], m.keep(TRAIN, m.reads(True), training=True)["f"])
 
 
 def test_epochs_are_announced(vit, dies, tmp_path):
@@ -160,7 +160,7 @@ def test_training_is_what_pytorch_does(vit, settings):
     steps = 3*4
     if config.schedule == "cosine":
         schedule = torch.optim.lr_scheduler.SequentialLR(opt, [torch.optim.lr_scheduler.LinearLR(opt, 1/4, 1, 3), torch.optim.lr_scheduler.CosineAnnealingLR(opt, steps-4)], [4])
-    f, y = method.keep(TRAIN, True)["f"], torch.from_numpy(TRAIN.labels.copy())
+    f, y = method.keep(TRAIN, method.reads(True), training=True)["f"], torch.from_numpy(TRAIN.labels.copy())
     for epoch in range(3):
         gen = generator(config.seed, "shuffle", epoch)
         order = ClassBalanced().draw(TRAIN.labels, gen) if config.sampler == "balanced" else torch.randperm(len(f), generator=gen)
@@ -336,3 +336,33 @@ def test_the_estimate_counts_the_rows_of_the_sampler(vit):
     config = train_config(epochs=3)
     plain, longer = (estimate(m(vit, "abc"), TRAIN, VAL, config) for m in (Heads, Longer))
     assert longer.tflop-plain.tflop == pytest.approx(3*9*len(TRAIN)*plain.gflop/1e3)
+
+
+def test_every_module_is_heard_on_validation_and_any_chooser_may_use_it(vit, dies, tmp_path):
+    from cufit.metrics import CHOOSERS, Seen
+    from cufit.methods.curriculum import Cufit
+    base = train_config(epochs=7, batch_size=8, lr=1e-2, checkpoint_seconds=0)
+    runs = {}
+    for choose in CHOOSERS:
+        m = Cufit(vit, "abc"); h = m.fit(TRAIN, VAL, replace(base, choose=choose), tmp_path/choose)
+        assert [len(h.seen.said), h.seen.said[0].shape, h.seen.scores] == [7, (3, len(VAL)), h.frame.val_accuracy.tolist()]
+        kept = [CHOOSERS[choose](Seen(h.seen.labels, h.seen.scores[:t], h.seen.said[:t], h.seen.sure[:t])) for t in range(1, 8)]
+        assert h.best_epoch == int(np.argmax(kept)) and h.best == max(kept), "the first of the best, by what was there then"
+        assert (m.predict(VAL, again=True) == h.seen.said[h.best_epoch][-1]).all()
+        assert (m.evaluate(VAL)["lpm"].argmax(1).numpy() == h.seen.said[h.best_epoch][0]).all()
+        written = np.load(tmp_path/choose/"validation.npz")
+        assert written["said"].shape == (7, 3, len(VAL)) and (written["said"] == np.stack(h.seen.said)).all() and written["sure"].dtype == np.float16
+        runs[choose] = h
+    assert {tuple(h.frame.val_accuracy) for h in runs.values()} == {tuple(runs["last"].frame.val_accuracy)}, "training is the same"
+    assert runs["last"].best_epoch == runs["last10"].best_epoch == 6 and len({h.best_epoch for h in runs.values()}) > 1
+    smoothed = replace(base, choose="smoothed")
+    with dies(4), pytest.raises(KeyboardInterrupt): Cufit(vit, "abc").fit(TRAIN, VAL, smoothed, tmp_path/"cut")
+    again = Cufit(vit, "abc"); h = again.fit(TRAIN, VAL, smoothed, tmp_path/"cut", resume=True)
+    assert h.best_epoch == runs["smoothed"].best_epoch and h.best == runs["smoothed"].best and (np.stack(h.seen.said) == np.stack(runs["smoothed"].seen.said)).all()
+
+
+def test_an_old_run_chose_by_validation_and_ten_last_epochs_are_kept():
+    from cufit.methods.record import TrainConfig, filled
+    assert filled(dict(epochs=3), TrainConfig)["choose"] == "validation"
+    assert train_config(choose="last10").keep_last == 10 and train_config(choose="last10", keep_last=12).keep_last == 12
+    with pytest.raises(CufitError, match="smoothed"): train_config(choose="smooth")

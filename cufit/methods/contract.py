@@ -64,6 +64,9 @@ class Method:
     def reads(self, training:bool)->dict: # name -> `Input`
         "What `step`, or `outputs`, reads of a row."
         return dict(x=View())
+    def reads_again(self)->dict: # name -> `Input`
+        "What `outputs` reads of sets that are scored after every epoch: validation, the watched."
+        return self.reads(False)
     def outputs(self, batch:Batch, names=None)->dict: # name -> [B, n_outputs], not yet decoded
         "What the modules say of the rows of a batch; `logits` of the image unless more is read."
         return self.logits(batch.x, names)
@@ -79,7 +82,8 @@ class Method:
     def queues(self)->dict: return {}   # name -> [Q, ...]
     def prepare(self, train:ImageSet, config:TrainConfig):
         "Once before training."
-        self.kept = self.keep(train, True, config.seed, config.flip, config.precision)
+        self.kept = self.keep(train, self.reads(True), config.seed, config.flip, config.precision,
+                              training=True)
         self.memory = self.new_memory(train)
     def new_memory(self, train:ImageSet)->Memory: # None for who remembers nothing
         "What the method remembers, as it is at the start."
@@ -106,12 +110,13 @@ class Method:
 @patch
 def keep(self:Method,
          data:ImageSet, # the very images are remembered: no others can take their place
-         training:bool, # or scoring
+         inputs:dict, # name -> `Input`
          seed:int=0, flip:bool=True, precision:str='float32', # of the run
+         training:bool=False, # or scoring
         )->dict: # name -> what an input has prepared
     "What the inputs keep of a set."
     found,seen = {},vars(self).setdefault('seen', [])
-    for name, i in self.reads(training).items():
+    for name, i in inputs.items():
         key = training,seed if training else 0,flip if training else True,precision
         known = [k for images, o, *rest, k in seen
                  if images is data.images and o == i and tuple(rest) == key]
@@ -121,9 +126,9 @@ def keep(self:Method,
     return found
 
 @patch
-def waits(self:Method, data:ImageSet, training:bool)->bool:
+def waits(self:Method, data:ImageSet, inputs:dict)->bool:
     "Whether batches are better fetched ahead: from a disk, or for a GPU."
-    inputs = self.reads(training).values()
+    inputs = inputs.values()
     return (any(i.images for i in inputs) and (self.vit.device.type == 'cuda'
                                                or isinstance(data.images, np.memmap))
             or self.cache is not None and not all(i.images or i.light for i in inputs))
@@ -137,14 +142,21 @@ def gflop(self:Method,
     return self.vit.gflop()
 
 @patch
+def score_gflop(self:Method)->float: # GFLOP per image
+    "What scoring an image after an epoch costs, beside what is kept of it."
+    return self.vit.gflop() if any(i.images for i in self.reads_again().values()) else 0.
+
+@patch
 def run_gflop(self:Method,
               n_train:int, n_val:int, # images
               epochs:int, # of training
               share:float=1., # of the rows that are kept
+              data:ImageSet=None, # the training images, of which equal views are kept once
              )->float: # GFLOP
-    "What a run will compute: every epoch all training images and validation; cached views once."
-    kept = sum(i.gflop(self.vit) for i in self.reads(True).values())*n_train
-    return kept + epochs*(n_train*self.gflop(share) + n_val*self.vit.gflop())
+    "What a run will compute: every epoch all training images and validation; what is kept, once."
+    kept = (sum(i.gflop(self.vit, data) for i in self.reads(True).values())*n_train
+            + sum(i.gflop(self.vit) for i in self.reads_again().values())*n_val)
+    return kept + epochs*(n_train*self.gflop(share) + n_val*self.score_gflop())
 
 # %% ../../nbs/api/methods.contract.ipynb #cb8ac669
 def check_finite(logits:dict, # name -> [N, K]
@@ -165,17 +177,18 @@ def evaluate(self:Method,
              names=None, # modules; all of them unless given
              batch_size:int=128, # images at a time
              precision:str='float32', # one of `PRECISIONS`
+             again:bool=False, # after every epoch: read what `reads_again` says
             )->dict: # name -> float32 outputs [N, n_outputs] on the CPU
     "What every module says of every image."
     out = {n: torch.zeros(len(data), self.n_outputs) for n in names or self.modules}
-    inputs,device = self.reads(False),self.vit.device
-    kept = self.keep(data, False, precision=precision)
+    inputs,device = self.reads_again() if again else self.reads(False),self.vit.device
+    kept = self.keep(data, inputs, precision=precision)
     if all(i.light for i in inputs.values()):   # heads on vectors cost nothing
         batch_size,precision = len(data),'float32'
     batches = (Batch(data, rows, self.vit, inputs=inputs, kept=kept)
                for rows in torch.arange(len(data)).split(max(batch_size, 1)*team().size))
     self.modules.eval()
-    for batch in fetched_ahead(batches) if self.waits(data, False) else batches:
+    for batch in fetched_ahead(batches) if self.waits(data, inputs) else batches:
         if not len(batch): continue
         with autocast(device, precision), matrix_precision(precision):
             found = self.outputs(batch, list(out))
@@ -195,9 +208,10 @@ def predict_proba(self:Method,
 def predict(self:Method,
             data:ImageSet, # any images
             precision:str='float32', # one of `PRECISIONS`
+            again:bool=False, # as in `evaluate`
            )->np.ndarray: # int64 [N]
     "Classes that the predicting module says."
-    out = self.evaluate(data, [self.predictor], precision=precision)[self.predictor]
+    out = self.evaluate(data, [self.predictor], precision=precision, again=again)[self.predictor]
     return self.decode(out).numpy()
 
 # %% ../../nbs/api/methods.contract.ipynb #34b25684

@@ -13,9 +13,8 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..frozen.features import CLASS_TOKEN
-from .batch import Kept, View
-from .contract import Method
-from .adapters import Branch, branch_gflop
+from .batch import Kept, views_of
+from .adapters import Branch, BranchMethod, Rein, branch_gflop
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #9be50017
 def masked_loss(logits:torch.Tensor, # [n, K] of the chosen rows only
@@ -47,21 +46,22 @@ def split_forward(branch:Branch, # adapter and head
     return chosen,predicted
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #18f92bb4
-class Cufit(Method):
+class Cufit(BranchMethod):
     "CUFIT: LPM on all samples, IAM where the LPM agrees, LAM where the IAM agrees; LAM predicts."
-    name,options = 'cufit',dict(adapter='rein', views=0)
+    name,options = 'cufit',BranchMethod.options | dict(views=0)
     def build(self):
-        branch = lambda: Branch(self.vit, self.n_classes, self.options['adapter'])
-        return dict(lpm=nn.Linear(self.vit.dim, self.n_classes), iam=branch(), lam=branch())
+        return dict(lpm=nn.Linear(self.vit.dim, self.n_classes), iam=self.branch(),
+                    lam=self.branch())
 
     def reads(self, training):
-        views = self.options['views'] if training else 0
-        return dict(x=View()) | (dict(lpm=Kept(CLASS_TOKEN, views)) if views else {})
+        views,shared = views_of(self.options)
+        own = views and not shared and training   # with tokens=K the LPM sees what adapters see
+        return super().reads(training) | (dict(lpm=Kept(CLASS_TOKEN, views)) if own else {})
 
     def step(self, batch):
         vit,y,(lpm,iam,lam) = self.vit,batch.labels,self.modules.values()
         n,everything = len(y),torch.ones_like(y, dtype=torch.bool)
-        tokens = vit.start(batch.x, iam.begins)
+        tokens = self.entering(batch)
         z_lpm = lpm(self.lpm_features(batch, tokens))
         yield 'lpm', masked_loss(z_lpm, y, n), everything
         by_lpm = z_lpm.detach().argmax(1) == y
@@ -73,40 +73,53 @@ class Cufit(Method):
 
     @torch.no_grad()
     def lpm_features(self, batch, tokens):
-        "Class tokens before the final norm, of the images or (`views=K`) one of K cached views."
-        return (batch['lpm'] if self.options['views']
-                else self.vit.finish(tokens, self.modules['iam'].begins))
+        "Class tokens before the final norm: kept with the tokens, or of views of its own, or made."
+        if 'tokens' in batch.inputs: return batch['tokens'][:, -1]
+        return batch['lpm'] if 'lpm' in batch.inputs else self.vit.finish(tokens, self.begins)
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #f0cc88f8
 @patch
-def logits(self:Cufit, x, names=None):
-    names = names or list(self.modules)
-    tokens = self.vit.start(x, self.modules['iam'].begins)
+def outputs(self:Cufit, batch, names=None):
+    tokens,names = self.entering(batch),names or list(self.modules)
     found = {n: self.modules[n](self.vit, tokens) for n in names if n != 'lpm'}
-    if 'lpm' in names:
-        found['lpm'] = self.modules['lpm'](self.vit.finish(tokens, self.modules['iam'].begins))
+    if 'lpm' in names: found['lpm'] = self.modules['lpm'](self.lpm_features(batch, tokens))
     return found
+
+@patch
+def logits(self:Cufit, x, names=None):
+    tokens,names = self.vit.start(x, self.begins),names or list(self.modules)
+    return {n: self.modules[n](self.vit.finish(tokens, self.begins)) if n == 'lpm'
+            else self.modules[n](self.vit, tokens) for n in names}
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #e5f7ca14
 def step_parts(method:Cufit, # says backbone and adapter
                rejected:float=0.4, # share of the rows that LPM and IAM reject, 0 to 1
+               late=(), # blocks at which adapters begin on kept tokens
               )->pd.DataFrame: # GFLOP per image: parts in rows, ways to compute the step in columns
-    "What the parts of a training step cost, by formula: published loop, exact step, cached views."
+    "What the parts of a training step cost, by formula, for several ways to compute it."
     vit,adapter,keep = method.vit,method.modules['iam'].adapter,1-rejected
     first,there,back = vit.gflop(0, 1),*branch_gflop(vit, adapter)
     whole = vit.gflop(end=-1) + sum(vit.block_gflop(vit.depth-1, only_class=False))
     full = whole + adapter.gflop(vit)*vit.depth/(vit.depth-1)
     full_back = full - first + vit.depth*vit.block_gflop(0)[1] + adapter.gflop(vit)
+    def kept(first, lpm, there, back):
+        return [first, lpm, there, keep*back, keep*there, keep*back]
+    later = {f'late, from {b}': kept(0, 0, *branch_gflop(vit, Rein(vit, begins=b))) for b in late}
     return pd.DataFrame({'published': [0, whole, full, full_back, full, full_back],
-                         'exact': [first, vit.gflop(1), there, keep*back, keep*there, keep*back],
-                         'cached views': [first, 0, there, keep*back, keep*there, keep*back]},
+                         'exact': kept(first, vit.gflop(1), there, back),
+                         'cached views': kept(first, 0, there, back)} | later,
                         index=['shared block 0', 'LPM forward', 'IAM forward', 'IAM back',
                                'LAM forward', 'LAM back'])
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #115f580c
 @patch
 def gflop(self:Cufit, share=1.):
-    begins = self.modules['iam'].begins
     forward,backward = branch_gflop(self.vit, self.modules['iam'].adapter)
-    lpm = self.vit.gflop(begins) if not self.options['views'] else 0
-    return self.vit.gflop(0, begins) + lpm + forward + share*(forward + 2*backward)
+    frozen = 0. if self.options['tokens'] else self.vit.gflop(0, self.begins)
+    lpm = 0. if views_of(self.options)[0] else self.vit.gflop(self.begins)
+    return frozen + lpm + forward + share*(forward + 2*backward)
+
+@patch
+def score_gflop(self:Cufit): # and the LPM's own pass
+    lpm = 0. if self.options['tokens'] else self.vit.gflop(self.begins)
+    return BranchMethod.score_gflop(self) + lpm

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 
 from ..core import (CufitError, array_sha256, autocast, generator, global_seed, load_tensors,
                         loss_scaler, matrix_precision, progress, save_tensors, stream_seed, team)
-from ..metrics import accuracy, chosen_score
+from ..metrics import CHOOSERS, Seen, accuracy, chosen_score
 from ..data.imageset import ImageSet
 from ..data.sampling import SAMPLERS
 from .record import History, TrainConfig, filled
@@ -109,7 +109,7 @@ def train_epoch(method, # a `Method`; its modules are trained
     parts = drawn.split(config.batch_size, -1)
     batches = (Batch(train, rows, method.vit, augment, config.flip, inputs, method.kept,
                      method.memory) for rows in parts)
-    waits = method.waits(train, True)
+    waits = method.waits(train, inputs)
     with threads_for(method), global_seed(config.seed, 'epoch', epoch):
         method.begin_epoch(epoch, config.epochs)
         method.modules.train()
@@ -152,6 +152,10 @@ class _Run:
             out |= {f'optimizer/{i}/{k}': v for k, v in s.items()}
         if self.method.memory: out |= self.method.memory.state()
         if self.history.trained: out['trained'] = torch.from_numpy(self.history.selection)
+        if seen := self.history.seen:
+            out |= {f'seen/{k}': torch.from_numpy(np.stack(getattr(seen, k)))
+                    for k in ('labels', 'said', 'sure')} | {
+                    'seen/scores': torch.tensor(seen.scores, dtype=torch.float64)}
         return out | {f'watch/{n}': torch.from_numpy(np.stack(p))
                       for n, p in self.history.predictions.items() if p}
 
@@ -210,7 +214,10 @@ def resume(self:_Run):
         raise CufitError(f'{self.folder} was begun with other settings (then, now): {differ}. '
                          'Use the same, or another folder.')
     check_longer(then['epochs'], self.config, head['epoch'], self.folder, self.method)
-    if differ := {k: (head['of'].get(k), v) for k, v in self.of.items() if head['of'].get(k) != v}:
+    # options that came later were at their defaults
+    of = head['of'] | dict(options={k: str(v) for k, v in type(self.method).options.items()}
+                           | head['of'].get('options', {}))
+    if differ := {k: (of.get(k), v) for k, v in self.of.items() if of.get(k) != v}:
         raise CufitError(f'{self.folder} holds a run of something else (then, now): {differ}. '
                          'Use the same method, backbone and training rows, or another folder.')
     self.method.modules.load_state_dict(_group(tensors, 'now'))
@@ -231,6 +238,9 @@ def _restore_history(self:_Run, tensors, head):
     h,self.epoch = self.history,head['epoch']
     h.rows,h.best_epoch,h.best,h.trained = (head['rows'], head['best_epoch'], head['best'],
                                             list(tensors['trained'].numpy()))
+    if found := {k: v.numpy() for k, v in _group(tensors, 'seen').items()}:
+        h.seen = Seen(found['labels'], found['scores'].tolist(), list(found['said']),
+                      list(found['sure']))
     then = sorted(k.split('/')[1] for k in tensors if k.startswith('watch/'))
     if then != sorted(h.predictions):
         raise CufitError(f'{self.folder} was begun watching {then}, now {sorted(h.predictions)}. '
@@ -245,28 +255,37 @@ def val_scores(method, # a `Method`
                config:TrainConfig, # precision, and the score that epochs are chosen by
               )->tuple: # accuracy, chosen score
     "How the predicting module does on validation."
-    out = method.evaluate(val, [method.predictor], precision=config.precision)[method.predictor]
-    said = method.decode(out).numpy()
+    return _scores(*_said(method, val, config, [method.predictor])[method.predictor], val, config)
+
+def _said(method, val, config, names): # name -> predictions and probabilities
+    out = method.evaluate(val, names, precision=config.precision, again=True)
+    return {n: (method.decode(z).numpy(), method.probabilities(z).numpy()) for n, z in out.items()}
+
+def _scores(said, p, val, config): # accuracy, chosen score
     right = accuracy(said, val.labels)
-    if config.choose_by == 'accuracy': return right,right
-    p = method.probabilities(out).numpy()
-    return right,chosen_score(config.choose_by, said, p, val.labels)
+    return right,(right if config.choose_by == 'accuracy' else
+                  chosen_score(config.choose_by, said, p, val.labels))
 
 @patch
 def after_epoch(self:_Run, losses, trained, val, watch, started):
     "Record, score on validation, remember the best."
     m,c,h = self.method,self.config,self.history
-    right,score = val_scores(m, val, c)
+    every = _said(m, val, c, list(m.modules))
+    right,score = _scores(*every[m.predictor], val, c)
     row = dict(epoch=self.epoch, lr=learning_rate(c, self.epoch, self.steps-1, self.steps),
                val_accuracy=right, seconds=round(time.monotonic()-started, 3))
     if c.choose_by != 'accuracy': row[f'val_{c.choose_by}'] = score
     row |= ({f'loss_{n}': v for n, v in losses.items()}
             | {f'share_{n}': float(t.mean()) for n, t in zip(h.modules, trained)})
     h.rows.append(row); h.trained.append(trained)
+    seen = h.seen = h.seen or Seen(np.array(val.labels))
+    seen.scores.append(score)
+    seen.said.append(np.stack([s for s, _ in every.values()]).astype(np.int16))
+    seen.sure.append(np.stack([p.max(1) for _, p in every.values()]).astype(np.float16))
     for n, data in watch.items():
-        h.predictions[n].append(m.predict(data, c.precision).astype(np.int16))
-    if score > h.best:
-        h.best,h.best_epoch,self.best = score,self.epoch,_copy(m.modules.state_dict())
+        h.predictions[n].append(m.predict(data, c.precision, again=True).astype(np.int16))
+    if (worth := CHOOSERS[c.choose](seen)) > h.best:
+        h.best,h.best_epoch,self.best = worth,self.epoch,_copy(m.modules.state_dict())
     if c.keep_last:
         self.tail = (self.tail+[_copy(m.modules[m.predictor].state_dict())])[-c.keep_last:]
     self.epoch += 1

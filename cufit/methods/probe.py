@@ -19,7 +19,7 @@ from ..core import CufitError, team
 from ..metrics import accuracy
 from ..frozen.features import CLASS_TOKEN
 from .record import History, TrainConfig
-from .batch import Kept, View
+from .batch import Kept, View, views_of
 from .loop import check_sets, val_scores
 from .contract import Method
 
@@ -35,9 +35,6 @@ class FeatureMethod(Method):
         f = self.vit.norm(self.vit.features(x))
         return {n: self.modules[n](f) for n in names or self.modules}
 
-    def run_gflop(self, n_train, n_val, epochs, share=1.):
-        "Validation is seen once; see `Method.run_gflop`."
-        return super().run_gflop(n_train, 0, epochs, share) + n_val*self.vit.gflop()
 
 # %% ../../nbs/lessons/3_probe.ipynb #6da268f5
 @patch
@@ -47,25 +44,26 @@ def features(self:FeatureMethod,
              precision='float32', # one of `PRECISIONS`
             )->torch.Tensor: # float32 [N, D]
     "Class tokens after the final norm, of centre crops."
-    return self.vit.norm(self.keep(data, False, precision=precision)['f']).cpu()
+    return self.vit.norm(self.keep(data, self.reads(False), precision=precision)['f']).cpu()
 
 # %% ../../nbs/lessons/3_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):
     "Linear probing with Adam: one layer on the class token after the final norm."
-    name,options = 'linear',dict(views=0)
+    name,options = 'linear',dict(views=0, tokens=0)
     def build(self): return dict(linear=nn.Linear(self.vit.dim, self.n_classes))
 
     def reads(self, training):
-        if training and not self.options['views']: return dict(x=View())
-        return dict(f=Kept(CLASS_TOKEN, self.options['views'] if training else 0))
+        views,shared = views_of(self.options)
+        if training and not views: return dict(x=View())
+        return dict(f=Kept(CLASS_TOKEN, views if training else 0, shared=shared))
 
     def step(self, batch):
-        f = self.vit.norm(batch['f'] if self.options['views'] else self.vit.features(batch.x))
+        f = self.vit.norm(batch['f'] if views_of(self.options)[0] else self.vit.features(batch.x))
         z = self.modules['linear'](f).float()
         yield ('linear', F.cross_entropy(z, batch.labels),
                torch.ones_like(batch.labels, dtype=torch.bool))
 
-    def gflop(self, share=1.): return 0. if self.options['views'] else self.vit.gflop()
+    def gflop(self, share=1.): return 0. if views_of(self.options)[0] else self.vit.gflop()
 
 # %% ../../nbs/lessons/3_probe.ipynb #8b3d6144
 def ridge_path(features:torch.Tensor, # float [N, D]
@@ -87,7 +85,8 @@ def ridge_path(features:torch.Tensor, # float [N, D]
 class ClosedForm(FeatureMethod):
     "Base of methods that are solved, not trained: one pass, one line of history."
     trained_by_steps = False
-    def run_gflop(self, n_train, n_val, epochs, share=1.): return (n_train+n_val)*self.vit.gflop()
+    def run_gflop(self, n_train, n_val, epochs, share=1., data=None):
+        return (n_train+n_val)*self.vit.gflop()
     def fit(self, train, val, config=TrainConfig(), folder=None, watch=None, resume=False,
             most=None):
         "Solve; settings other than precision have no effect, and there is nothing to resume."

@@ -7,7 +7,7 @@ __all__ = ['CHOICES', 'BEFORE', 'TrainConfig', 'check_number', 'rate_factors', '
 
 # %% ../../nbs/api/methods.record.ipynb #70854826
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from ..core import CufitError, atomic, autocast, choose
 from ..data.imageset import ImageSet
 from ..data.sampling import SAMPLERS
-from ..metrics import CHOOSE_BY
+from ..metrics import CHOOSE_BY, CHOOSERS, Seen
 
 # %% ../../nbs/api/methods.record.ipynb #f32fac53
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class TrainConfig:
     gamma:float=0.1          # by this factor
     warmup:int=0             # steps in which the learning rate rises to its start
     sampler:str='every_row'  # of `SAMPLERS`, unless the method brings one of its own
+    choose:str='validation'  # how the best epoch is chosen, of `CHOOSERS`
     choose_by:str='accuracy' # on validation, of `CHOOSE_BY`: what the best epoch is the best in
     flip:bool=True           # random horizontal flip; images above the input size: random crop too
     precision:str='float32'  # or 'tf32' (a GPU's rounding), 'bfloat16', 'float16'
@@ -65,7 +66,7 @@ def check_number(name:str, # of the setting
 
 # %% ../../nbs/api/methods.record.ipynb #cfe8af06
 CHOICES = dict(optimizer=('adam', 'adamw', 'sgd'), schedule=('milestones', 'cosine'),
-               sampler=SAMPLERS, choose_by=CHOOSE_BY)
+               sampler=SAMPLERS, choose=CHOOSERS, choose_by=CHOOSE_BY)
 
 def rate_factors(rates, # 'module=factor'; a module has the name of the method's, or 'lam.head'
                 )->dict: # name -> factor
@@ -86,6 +87,7 @@ def train_config(**settings)->TrainConfig:
     for k in settings: choose(k, [f.name for f in fields(TrainConfig)], 'setting')
     c = TrainConfig(**settings | {k: tuple(settings[k]) for k in ('milestones', 'rates')
                                   if k in settings})
+    if c.choose == 'last10': c = replace(c, keep_last=max(c.keep_last, 10))
     check_number('epochs', c.epochs, 1, whole=True)
     check_number('batch_size', c.batch_size, 1, whole=True)
     check_number('lr', c.lr, 0, above=True)
@@ -102,7 +104,7 @@ def train_config(**settings)->TrainConfig:
 
 # %% ../../nbs/api/methods.record.ipynb #9463c4aa
 # setting -> what was done where a run does not say, if that is not today's default
-BEFORE = dict(noise=0.4)
+BEFORE = dict(noise=0.4, choose='validation')
 
 def filled(config:dict, # settings as a run wrote them, maybe of an older version
            kind, # the dataclass whose settings are wanted
@@ -118,8 +120,9 @@ class History:
     rows:list=field(default_factory=list) # one dict per epoch
     trained:list=field(default_factory=list) # bool [M, N] per epoch: rows each module trained on
     predictions:dict=field(default_factory=dict) # watched set -> list by epoch: int16 [n] predicted
+    seen:Seen=None # what every module said of validation
     best_epoch:int=-1 # chosen on validation
-    best:float=-math.inf # its score on validation, as `choose_by` has it
+    best:float=-math.inf # what the chooser made of it
     prepare_seconds:float=0. # before the first epoch: cached views, where a method has them
 
     @property
@@ -134,12 +137,16 @@ def save(self:History,
          folder, # run folder
          train:ImageSet, # for ids and given labels
         ):
-    "Write `history.csv`, `selection.npz` (bool [epoch, module, N]) and `selection.csv`."
+    "Write `history.csv`, `selection.npz` (bool [epoch, module, N]), `.csv` and `validation.npz`."
     folder,s = Path(folder),self.selection
     with atomic(folder/'history.csv') as part: self.frame.to_csv(part, index=False)
     with atomic(folder/'selection.npz') as part:
         np.savez_compressed(part, trained=s, modules=np.array(self.modules),
                             ids=np.array([str(i) for i in train.ids]))
+    if self.seen and self.seen.said:
+        with atomic(folder/'validation.npz') as part:
+            np.savez_compressed(part, labels=self.seen.labels, scores=self.seen.scores,
+                                said=np.stack(self.seen.said), sure=np.stack(self.seen.sure))
     table = pd.DataFrame(dict(id=train.ids, given=[train.classes[k] for k in train.labels]))
     for m, name in enumerate(self.modules):
         table[f'{name}_trained_share'] = s[:, m].mean(0).round(4)

@@ -135,18 +135,19 @@ def estimate(method:Method, # not yet trained
     def minutes(share_kept):
         step = (seconds*(method.gflop(share_kept)/method.gflop(share) if full else 1)
                 *(config.batch_size/n if full else 1))
-        rest = (method.run_gflop(len(train), len(val), config.epochs, 1.)
+        rest = (method.run_gflop(len(train), len(val), config.epochs, 1., train)
                 - (config.epochs*len(train)*full if method.trained_by_steps else 0))
         return (steps*step + rest/rate/team().size)/60
-    sets = (method.reads(True), len(train)),(method.reads(False), len(val)+n_test)
-    passes = [(i.light, i.size(vit, n)) for inputs, n in sets for i in inputs.values()]
+    sets = ((method.reads(True), len(train), train), (method.reads_again(), len(val), None),
+            (method.reads(False), n_test, None))
+    passes = [(i.light, i.size(vit, n, data)) for inputs, n, data in sets for i in inputs.values()]
     on_disk = sum(size for _, size in passes) if method.cache else 0
     in_memory = sum(size for light, size in passes if light or not method.cache)
     held = (in_memory + sum(p.numel()*p.element_size() for p in vit.model.parameters())
             + 16*method.n_trainable + kept*config.batch_size/n
             + sum(s.images.nbytes for s in (train, val) if not isinstance(s.images, np.memmap)))
     return Estimate(method.name, len(train), config.epochs, full,
-                    (method.run_gflop(len(train), len(val), config.epochs) + beyond)/1e3,
+                    (method.run_gflop(len(train), len(val), config.epochs, 1., train) + beyond)/1e3,
                     method.n_trainable,
                     held/1e6, minutes(KEPT), minutes(1.), str(vit.device), on_disk/1e9,
                     str(getattr(method.cache, 'folder', method.cache)))
