@@ -221,10 +221,14 @@ def part_look(part:str, # such as 'IAM back'
     return dict(color=METHOD_COLORS.get(module, '#999999'),
                 hatch='///' if part.endswith('back') else '', edgecolor='white')
 
-def _segment(ax, i, left, part, width, total, fmt):
+def _is_wide(width, total): return width > .09*total   # enough for its name
+
+def _segment(ax, i, left, part, width, total, fmt, named):
     if not width: return
     ax.barh(i, width, .55, left=left, **part_look(part))
-    if wide := width > .08*total:
+    wide = _is_wide(width, total)
+    if not (wide or named): return
+    if wide:
         text,y,va = part.replace(' ', '\n', 1)+f'\n{width:{fmt}}',i,'center'
     else: text,y,va = f'{part}: {width:{fmt}}',i-.31,'bottom'
     t = ax.text(left+(width/2 if wide else 0), y, text, ha='center' if wide else 'left', va=va,
@@ -240,9 +244,14 @@ def step_cost_figure(parts, # DataFrame: row per part, column per way to compute
     with style(grid=False):
         fig = new_figure(7, .7 + .95*parts.shape[1]); ax = fig.subplots()
         for i,name in enumerate(parts):
+            narrow = {p: w for p,w in parts[name].items() if w and not _is_wide(w, top)}
             for part,left,width in zip(parts.index, parts[name].cumsum()-parts[name], parts[name]):
-                _segment(ax, i, left, part, width, top, fmt)
+                _segment(ax, i, left, part, width, top, fmt, named=len(narrow) == 1)
             ax.text(totals[name]+.012*top, i, f'{totals[name]:{fmt}}', va='center', weight='bold')
+            if len(narrow) > 1:   # names above each other could not be read
+                ax.text(totals[name]+.09*top, i, ', '.join(f'{p} {w:{fmt}}'
+                                                           for p,w in narrow.items()),
+                        va='center', fontsize=9)
         ax.set_yticks(range(parts.shape[1]), list(parts)); ax.tick_params(axis='y', length=0)
         ax.set(xlabel=xlabel, xlim=(0, 1.1*top), ylim=(parts.shape[1]-.55, -.6))
     return fig

@@ -129,9 +129,10 @@ class BranchMethod(Method):
         return dict(tokens=self.passed(views)) if views else dict(x=View())
     def reads_again(self):
         return dict(tokens=self.passed(0)) if self.options['tokens'] else self.reads(False)
+    def reads_tokens(self, batch): return self.options['tokens'] and 'tokens' in batch.inputs
     def entering(self, batch)->torch.Tensor: # [B, N, D]
         "The tokens that enter the first adapted block."
-        if 'tokens' in batch.inputs: return batch['tokens'][:, :-1]
+        if self.reads_tokens(batch): return batch['tokens'][:, :-1]
         return self.vit.start(batch.x, self.begins)
     def score_gflop(self): # every module says something of validation
         branches = [m.adapter for m in self.modules.values() if isinstance(m, Branch)]

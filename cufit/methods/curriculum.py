@@ -74,8 +74,9 @@ class Cufit(BranchMethod):
     @torch.no_grad()
     def lpm_features(self, batch, tokens):
         "Class tokens before the final norm: kept with the tokens, or of views of its own, or made."
-        if 'tokens' in batch.inputs: return batch['tokens'][:, -1]
-        return batch['lpm'] if 'lpm' in batch.inputs else self.vit.finish(tokens, self.begins)
+        if self.reads_tokens(batch): return batch['tokens'][:, -1]
+        own = self.options['views'] and 'lpm' in batch.inputs
+        return batch['lpm'] if own else self.vit.finish(tokens, self.begins)
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #f0cc88f8
 @patch
