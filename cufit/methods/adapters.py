@@ -116,7 +116,7 @@ class Branch(nn.Module):
 # %% ../../nbs/lessons/4_adapters.ipynb #25267ddd
 class BranchMethod(Method):
     "Base of methods with adapters: they read images or, with `tokens=K`, kept tokens of K views."
-    options = dict(adapter='rein', begins=1, tokens=0)
+    options = dict(adapter='rein', begins=1, tokens=0, prior='none')
     def branch(self):
         return Branch(self.vit, self.n_classes, self.options['adapter'],
                       begins=self.options['begins'])
@@ -145,7 +145,7 @@ class AdapterTuning(BranchMethod):
     def build(self): return dict(rein=self.branch())
     def step(self, batch):
         z = self.modules['rein'](self.vit, self.entering(batch)).float()
-        yield ('rein', F.cross_entropy(z, batch.labels),
+        yield ('rein', F.cross_entropy(self.shifted(z), batch.labels),
                torch.ones_like(batch.labels, dtype=torch.bool))
     def outputs(self, batch, names=None):
         return dict(rein=self.modules['rein'](self.vit, self.entering(batch)))

@@ -6,20 +6,24 @@
 __all__ = ['masked_loss', 'forward_rows', 'split_forward', 'Cufit', 'step_parts']
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #3f15a90b
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 
+from ..core import choose
 from ..frozen.features import CLASS_TOKEN
+from ..frozen.solved import solve_head
 from .batch import Kept, views_of
 from .adapters import Branch, BranchMethod, Rein, branch_gflop
+from .contract import Method
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #9be50017
 def masked_loss(logits:torch.Tensor, # [n, K] of the chosen rows only
                 labels:torch.Tensor, # int64 [n], given
-                batch_size:int, # rows in the whole batch
+                batch_size:int, # rows in the whole batch, or what else the sum is divided by
                )->torch.Tensor: # scalar; 0 where nothing was chosen
     "Summed cross-entropy of the chosen rows / batch size, as published: fewer rows, smaller step."
     return F.cross_entropy(logits.float(), labels, reduction='sum')/batch_size
@@ -48,10 +52,15 @@ def split_forward(branch:Branch, # adapter and head
 # %% ../../nbs/lessons/5_curriculum.ipynb #18f92bb4
 class Cufit(BranchMethod):
     "CUFIT: LPM on all samples, IAM where the LPM agrees, LAM where the IAM agrees; LAM predicts."
-    name,options = 'cufit',BranchMethod.options | dict(views=0)
+    name,options = 'cufit',BranchMethod.options | dict(
+        views=0, prior_for='lpm', lpm='trained', rescue=0, loss='batch')
     def build(self):
         return dict(lpm=nn.Linear(self.vit.dim, self.n_classes), iam=self.branch(),
                     lam=self.branch())
+
+    extra,hears_epochs = None,False
+    @property
+    def looks_first(self): return super().looks_first or self.options['lpm'] != 'trained'
 
     def reads(self, training):
         views,shared = views_of(self.options)
@@ -63,13 +72,13 @@ class Cufit(BranchMethod):
         n,everything = len(y),torch.ones_like(y, dtype=torch.bool)
         tokens = self.entering(batch)
         z_lpm = lpm(self.lpm_features(batch, tokens))
-        yield 'lpm', masked_loss(z_lpm, y, n), everything
-        by_lpm = z_lpm.detach().argmax(1) == y
+        yield 'lpm', masked_loss(self.shifted(z_lpm), y, n), everything
+        by_lpm = self.rescued(batch, z_lpm.detach(), z_lpm.detach().argmax(1) == y)
         z_iam,says_iam = split_forward(iam, vit, tokens, by_lpm)
-        yield 'iam', masked_loss(z_iam, y[by_lpm], n), by_lpm
-        by_iam = says_iam == y
+        yield 'iam', self.branch_loss(z_iam, y[by_lpm], n), by_lpm
+        by_iam = self.rescued(batch, None, says_iam == y)
         z_lam = forward_rows(lam, vit, tokens, by_iam)
-        yield 'lam', masked_loss(z_lam, y[by_iam], n), by_iam
+        yield 'lam', self.branch_loss(z_lam, y[by_iam], n), by_iam
 
     @torch.no_grad()
     def lpm_features(self, batch, tokens):
@@ -77,6 +86,54 @@ class Cufit(BranchMethod):
         if self.reads_tokens(batch): return batch['tokens'][:, -1]
         own = self.options['views'] and 'lpm' in batch.inputs
         return batch['lpm'] if own else self.vit.finish(tokens, self.begins)
+
+# %% ../../nbs/lessons/5_curriculum.ipynb #2ef822db
+@patch
+def prepare(self:Cufit, train, config):
+    "With a solved LPM, also its solution."
+    for k, valid in dict(lpm=('trained', 'solved', 'warm'), prior_for=('lpm', 'all'),
+                         loss=('batch', 'selected')).items():
+        choose(self.options[k], valid, k.replace('_', ' '))
+    Method.prepare(self, train, config)
+    self.extra = None
+    if self.options['lpm'] == 'trained': return
+    head = solve_head(self.first_look(train, config.precision), train.labels, self.n_classes)
+    if self.shift is not None: head.bias.data -= self.shift.cpu()   # as if classes were equal
+    self.modules['lpm'].load_state_dict(head.state_dict())
+    self.modules['lpm'].requires_grad_(self.options['lpm'] == 'warm')
+
+@patch
+def branch_loss(self:Cufit, z, labels, n):
+    if self.options['prior_for'] == 'all': z = self.shifted(z)
+    return masked_loss(z, labels, max(len(z), 1) if self.options['loss'] == 'selected' else n)
+
+@patch
+def row_state(self:Cufit, train):
+    n = len(train) if self.options['rescue'] else 0
+    return dict(likely=torch.zeros(n), agreed=torch.zeros(n, dtype=torch.bool),
+                label=torch.from_numpy(np.array(train.labels))) if n else {}
+
+@patch
+def begin_epoch(self:Cufit, epoch, epochs):
+    "Of classes that the LPM never agreed with in the epoch before, the likeliest rows."
+    if not self.options['rescue'] or not epoch: return
+    likely,agreed,label = (self.memory.rows[k] for k in ('likely', 'agreed', 'label'))
+    self.extra = torch.zeros_like(agreed)
+    for k in range(self.n_classes):
+        rows = (label == k).nonzero()[:, 0]
+        if not len(rows) or agreed[rows].any(): continue
+        best = likely[rows].topk(min(self.options['rescue'], len(rows))).indices
+        self.extra[rows[best]] = True
+
+@patch
+def rescued(self:Cufit, batch, z, agree):
+    "The rows that agree, and those that are handed on all the same."
+    if not self.options['rescue']: return agree
+    if z is not None:
+        own = z.float().softmax(1).gather(1, batch.labels[:, None])[:, 0]
+        batch.remember('likely', own); batch.remember('agreed', agree)
+    if self.extra is None: return agree
+    return agree | self.extra[batch.index.to(agree.device)]
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #f0cc88f8
 @patch

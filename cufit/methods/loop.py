@@ -193,7 +193,7 @@ def check_longer(then:int, # epochs that the run began with
         why = f'its learning rate has fallen at a share of them: with {config.epochs} it would have'
     elif (method and method.sampler or SAMPLERS[config.sampler]()).by_share:
         why = f'its sampler balances classes by shares of them: with {config.epochs} it would have'
-    elif method and type(method).begin_epoch.__qualname__ != 'Method.begin_epoch':
+    elif method and method.hears_epochs:
         why = f'{method.name} is told the number of epochs: with {config.epochs} it might have'
     if why:
         raise CufitError(f'{folder} was begun for {then} epochs, and {why} been another. '

@@ -49,7 +49,7 @@ def features(self:FeatureMethod,
 # %% ../../nbs/lessons/3_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):
     "Linear probing with Adam: one layer on the class token after the final norm."
-    name,options = 'linear',dict(views=0, tokens=0)
+    name,options = 'linear',dict(views=0, tokens=0, prior='none')
     def build(self): return dict(linear=nn.Linear(self.vit.dim, self.n_classes))
 
     def reads(self, training):
@@ -60,7 +60,7 @@ class Linear(FeatureMethod):
     def step(self, batch):
         f = self.vit.norm(batch['f'] if views_of(self.options)[0] else self.vit.features(batch.x))
         z = self.modules['linear'](f).float()
-        yield ('linear', F.cross_entropy(z, batch.labels),
+        yield ('linear', F.cross_entropy(self.shifted(z), batch.labels),
                torch.ones_like(batch.labels, dtype=torch.bool))
 
     def gflop(self, share=1.): return 0. if views_of(self.options)[0] else self.vit.gflop()
