@@ -25,8 +25,8 @@ def confident_counts(probabilities:np.ndarray, # float [N, K], of rows the model
     "How many images of each class there are, by confident learning."
     p, (n, k) = np.asarray(probabilities, float), np.shape(probabilities)
     if n != len(labels):
-        raise CufitError(f'There are {n} rows of probabilities for {len(labels)} labels. Pass those '
-                         'of the same images.')
+        raise CufitError(f'There are {n} rows of probabilities for {len(labels)} labels. Pass '
+                         'those of the same images.')
     given = np.bincount(labels, minlength=k).astype(float)
     sure = np.array([p[labels == j, j].mean() if given[j] else np.inf for j in range(k)])
     counted = np.where(p >= sure, p, -np.inf)
