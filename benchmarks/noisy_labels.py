@@ -19,6 +19,7 @@ from common import RESULTS, machine, record
 from cufit.core import read_json
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.contract import all_methods
+from cufit.metrics import chosen_epochs, load_seen
 from cufit.run.settings import same_place, load_splits, split_settings
 from cufit.run.experiment import train_run
 
@@ -38,13 +39,14 @@ def one(args, method, seed, splits, vit):
         if differ := {k: (then.get(k), v) for k, v in settings.items() if then.get(k) != v and k != "device" and not (k in ("data", "weights") and same_place(then.get(k), v))}: raise SystemExit(f"{out} was run with other settings (then, now): {differ}. Choose another --name.")
     m = read_json(out/"metrics.json") if (out/"metrics.json").is_file() else train_run(out, splits=splits, vit=vit, resume=(out/"resume.safetensors").is_file(), **settings)
     curve = accuracy_by_epoch(out)
+    at = {f"watched_at_{n}": round(curve.test[e], 4) for n, e in chosen_epochs(load_seen(out/"validation.npz")).items() if n != "last10"} if len(curve) and (out/"validation.npz").is_file() else {}
     if len(curve):
         (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
         curve.round(4).to_csv(RESULTS/"curves"/f"{args.name}-{method}-{seed}.csv", index=False)
     return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=args.noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr,
                 accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), best_epoch=m["best_epoch"],
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
-                label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1),
+                label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **at,
                 machine=machine(vit.device), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *sys.argv]))
 
 

@@ -17,20 +17,23 @@ import pandas as pd
 import torch
 from common import RESULTS, machine, record
 
-from cufit.metrics import accuracy, balanced_accuracy, label_precision, label_recall
+from cufit.methods.contract import all_methods
+from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, label_precision, label_recall
 from cufit.run.report import curve_table
 from cufit.run.lesson import lesson_setup
+from cufit.run.settings import method_options
 
 
 def one(name, method, seed, noise, settings, ends=False):
     "Train one method; the epoch is chosen on validation. Test accuracy of every epoch comes from watching, which costs a third of the time; with `ends` only the chosen and the last epoch are scored."
-    lesson = lesson_setup("pocket", seed, noise=noise, **settings | (dict(method=method) if "views" in settings else {}))
+    options = {k: v for k, v in (o.split("=") for o in settings.get("options", ())) if k in all_methods()[method].options}
+    lesson = lesson_setup("pocket", seed, noise=noise, **settings | dict(method=method, options=tuple(f"{k}={v}" for k, v in options.items())))
     started = time.perf_counter()
-    m = lesson.method(method, **({"views": settings["views"]} if settings.get("views") else {}))
+    m = lesson.method(method, **method_options(lesson.config))
     watch = {} if ends else dict(test=lesson.test) | ({"train": lesson.train} if method == "rein" else {})   # what memorises is looked at twice
     history = m.fit(lesson.train, lesson.val, lesson.training, watch=watch)
     best, rows, clean = history.best_epoch, history.trained[history.best_epoch][-1], ~lesson.record.flipped
-    found = at_the_ends(m, lesson) if ends else along(curve_table(history, lesson.record, lesson.test.labels), best, RESULTS/"curves"/f"{name}-{method}-{noise}-{seed}.csv")
+    found = at_the_ends(m, lesson) if ends else along(curve_table(history, lesson.record, lesson.test.labels), best, RESULTS/"curves"/f"{name}-{method}-{noise}-{seed}.csv", history.seen)
     return dict(method=method, seed=seed, noise=noise, n_train=len(lesson.train), epochs=lesson.training.epochs, lr=lesson.training.lr, flip=lesson.training.flip, trained_parameters=m.n_trainable,
                 **found, best_epoch=best, label_precision=label_precision(rows, clean), label_recall=label_recall(rows, clean),
                 seconds=round(time.perf_counter()-started, 1), machine=machine(), torch=torch.__version__, date=date.today().isoformat())
@@ -45,12 +48,12 @@ def at_the_ends(m, lesson):
     return found | dict(last_balanced_accuracy=score(balanced_accuracy, k))
 
 
-def along(curve, best, path):
-    "Scores from the curve over all epochs, which is kept."
+def along(curve, best, path, seen):
+    "Scores from the curve over all epochs, which is kept, and what other choosers of the epoch would have got."
     curve.round(4).to_csv(path, index=False)
     top, given = curve.test_balanced.argmax(), curve.given if "given" in curve else None
     return dict(accuracy=curve.test[best], balanced_accuracy=curve.test_balanced[best], last_balanced_accuracy=curve.test_balanced.iloc[-1], top_balanced_accuracy=curve.test_balanced.max(), top_epoch=int(top),
-                given_at_top=None if given is None else given[top], given_last=None if given is None else given.iloc[-1])
+                given_at_top=None if given is None else given[top], given_last=None if given is None else given.iloc[-1]) | {f"at_{n}": curve.test_balanced[e] for n, e in chosen_epochs(seen).items() if n != "last10"}
 
 
 def table(path):
@@ -72,11 +75,12 @@ def main():
     p.add_argument("--rates", nargs="+", type=float, default=[.4], help="of symmetric noise")
     p.add_argument("--ends", action="store_true", help="score the chosen and the last epoch alone, no curves")
     p.add_argument("--methods", nargs="+", default=["linear", "rein", "cufit"]); p.add_argument("--name", default="pocket", help="of the file of results"); p.add_argument("--views", type=int, default=0)
+    p.add_argument("--option", nargs="+", default=[], help="of the methods that have it, such as begins=2 tokens=2"); p.add_argument("--weights", help="another pocket ViT"); p.add_argument("--choose", help="chooser of the epoch")
     p.add_argument("--table", action="store_true", help="print the table and stop")
     args = p.parse_args()
     if args.table: return table(RESULTS/f"{args.name}.csv")
     if args.threads: torch.set_num_threads(args.threads)
-    settings = {k: v for k, v in dict(epochs=args.epochs, lr=args.lr, limit=args.cells, flip=False if args.no_flip else None, views=args.views or None).items() if v is not None}
+    settings = {k: v for k, v in dict(options=tuple(args.option) or None, weights=args.weights, choose=args.choose, epochs=args.epochs, lr=args.lr, limit=args.cells, flip=False if args.no_flip else None, views=args.views or None).items() if v is not None}
     (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         for noise, method in product(args.rates, args.methods):

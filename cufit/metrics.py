@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHOOSE_BY', 'CHOOSERS', 'accuracy', 'per_class_recall', 'balanced_accuracy', 'auc', 'calibration_error',
-           'quadratic_kappa', 'chosen_score', 'Seen', 'agreement', 'label_precision', 'label_recall', 'scores',
-           'jsonable']
+           'quadratic_kappa', 'chosen_score', 'Seen', 'agreement', 'chosen_epochs', 'load_seen', 'label_precision',
+           'label_recall', 'scores', 'jsonable']
 
 # %% ../nbs/api/metrics.ipynb #6c6960a9
 from dataclasses import dataclass, field
@@ -117,6 +117,21 @@ CHOOSERS = dict(
     sure=lambda seen: float(seen.sure[-1][-1].mean()),
     last=lambda seen: float(len(seen.scores)),
     last10=lambda seen: float(len(seen.scores)))
+
+def chosen_epochs(seen:Seen, # of a whole run
+                 )->dict: # chooser -> epoch, from 0
+    "What each chooser would have chosen."
+    def until(t): return Seen(seen.labels, seen.scores[:t], seen.said[:t], seen.sure[:t])
+    parts = [until(t) for t in range(1, len(seen.scores)+1)]
+    return {name: int(np.argmax([worth(part) for part in parts]))
+            for name, worth in CHOOSERS.items()}
+
+def load_seen(path, # `validation.npz` of a run folder
+             )->Seen:
+    "What every module of a run said of validation."
+    with np.load(path) as kept:
+        return Seen(kept['labels'], kept['scores'].tolist(), list(kept['said']),
+                    list(kept['sure']))
 
 # %% ../nbs/api/metrics.ipynb #09c1e663
 def label_precision(chosen:np.ndarray, # bool [N]: rows a module was trained on
