@@ -54,7 +54,7 @@ def test_a_block_that_is_not_there_is_refused(vit, begins):
 
 def test_views_of_ones_own_and_shared_ones_are_refused_together(vit):
     for method in (Linear, Cufit):
-        with pytest.raises(CufitError, match="Give one of them"): method(vit, "abc", views=2, tokens=2).fit(TRAIN, VAL, CONFIG)
+        with pytest.raises(CufitError, match="Give one of them"): method(vit, "abc", views=2, tokens=2)
 
 
 def on_images(method, batch, drawn):
@@ -160,3 +160,14 @@ def test_a_run_that_was_begun_before_the_options_came_goes_on(vit, dies, tmp_pat
     head["of"]["options"]["adapter"] = "other"
     save_tensors(tmp_path/"resume.safetensors", tensors, **head)
     with pytest.raises(CufitError, match="something else"): make().fit(TRAIN, VAL, CONFIG, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("options", [{}, dict(begins=2, tokens=2), dict(views=2)])
+def test_images_smaller_than_the_input_are_refused_in_words(vit, options):
+    small = exactly(TRAIN, 40)
+    with pytest.raises(CufitError, match="Cannot crop 48 pixels from images of 40 x 40"): Cufit(vit, "abc", **options).fit(small, small, CONFIG)
+
+
+@pytest.mark.parametrize("tokens", [-3, 1.5, "four"])
+def test_a_number_of_views_is_a_whole_number(vit, tokens):
+    with pytest.raises(CufitError, match=f"{tokens} views are wanted"): Cufit(vit, "abc", begins=2, tokens=tokens).fit(TRAIN, VAL, CONFIG)

@@ -109,7 +109,7 @@ def test_losses_by_what_was_selected(vit, sets):
 
 @pytest.mark.parametrize("option, words", [(dict(prior="true"), "given"), (dict(lpm="solve"), "solved"), (dict(loss="mean"), "selected"), (dict(prior_for="iam"), "all")])
 def test_what_does_not_exist_is_refused(vit, sets, option, words):
-    with pytest.raises(CufitError, match=words): Cufit(vit, sets[0].classes, **option).fit(*sets, CONFIG)
+    with pytest.raises(CufitError, match=words): Cufit(vit, sets[0].classes, **option)
 
 
 def test_a_run_with_all_of_it_goes_on_to_the_same_bits_and_further(vit, sets, dies, tmp_path):

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['CLASS_TOKEN', 'good_batch', 'read_ahead', 'raw_images', 'Pass', 'tokens_before', 'tokens_and_features', 'keys_values',
-           'spare', 'extract', 'extract_views', 'feature_key', 'kept_passes', 'shared_views', 'kept_views',
-           'cached_features']
+           'extract', 'extract_views', 'feature_key', 'kept_passes', 'shared_views', 'kept_views', 'cached_features']
 
 # %% ../../nbs/api/frozen.features.ipynb #bcd3a875
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ import torch
 
 from ..core import (CufitError, array_sha256, autocast, generator, matrix_precision,
                         progress, team)
-from ..data.images import center_crop, draw_views, flip_crop
+from ..data.images import center_crop, draw_views, flip_crop, spare_pixels
 from ..data.imageset import ImageSet
 from .backbone import FrozenViT
 from .cache import as_cache
@@ -97,12 +96,6 @@ def keys_values(blocks, # indices, from 0
                 lambda vit: vit.gflop(0, max(blocks)+1))
 
 # %% ../../nbs/api/frozen.features.ipynb #13aa432e
-def spare(vit:FrozenViT, # the frozen model
-          data:ImageSet, # any images
-         )->tuple: # pixels of height and width that a crop can be moved by
-    "How much larger the stored images are than the input."
-    return tuple(s-vit.img_size for s in data.images.shape[2:])
-
 def extract(vit:FrozenViT, # the frozen model
             data:ImageSet, # any images; labels are not looked at
             gen:torch.Generator=None, # draws each image's random crop and flip; else centre crops
@@ -117,7 +110,7 @@ def extract(vit:FrozenViT, # the frozen model
     "What the model sees in every image; several processes share the images."
     mine,size,found = team().rows(len(data)),vit.img_size,[]
     # for all images at once: no batch size can change them
-    draws = draws or gen and draw_views(len(data), spare(vit, data), gen)
+    draws = draws or gen and draw_views(len(data), spare_pixels(data.images, size), gen)
     batches = list(mine.split(batch_size or good_batch(vit))) if len(mine) else []
     for rows,images in read_ahead(progress(batches, desc, unit='batch'),
                                   lambda rows: raw_images(data, rows, vit.device)):
@@ -192,9 +185,8 @@ def shared_views(vit:FrozenViT, # the frozen model
                  flip:bool=True, # in the views
                 )->list: # of at most K draws, as `draw_views` gives them
     "Views that are the same for all runs; where only flips are left there are two, each once."
-    if any(spare(vit, data)):
-        return [draw_views(len(data), spare(vit, data), generator(0, 'shared view', k))
-                for k in range(views)]
+    if any(spare := spare_pixels(data.images, vit.img_size)):
+        return [draw_views(len(data), spare, generator(0, 'shared view', k)) for k in range(views)]
     zero = torch.zeros(len(data), dtype=torch.long)
     return [(torch.full((len(data),), bool(k)), zero, zero) for k in range(min(views, 1+flip))]
 

@@ -78,8 +78,8 @@ class View(Input):
     def draw(self, batch):
         if self.along: return batch.draws[self.along]
         if not self.augment: return None
-        spare = (s-self.region(batch) for s in batch.data.images.shape[2:])
-        return draw_views(batch.whole, tuple(spare), batch.gen)
+        spare = spare_pixels(batch.data.images, self.region(batch))
+        return draw_views(batch.whole, spare, batch.gen)
 
     def fetch(self, batch, kept, drawn): return batch.raw
     def read(self, batch, fetched, drawn):
@@ -99,6 +99,9 @@ class Kept(Input):
     shared:bool=False # the views are the same for all runs on the same images, equal ones once
 
     def __post_init__(self):
+        if not isinstance(self.views, int) or self.views < 0:
+            raise CufitError(f'{self.views} views are wanted; expected a whole number, 0 for the '
+                             'centre crop.')
         if self.views and self.along:
             raise CufitError('A map moves with its view, so it has no views of its own. '
                              'Leave views or along out.')

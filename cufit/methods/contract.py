@@ -22,11 +22,11 @@ from ..frozen.cache import as_cache
 from ..frozen.features import CLASS_TOKEN
 from ..frozen.solved import out_of_fold
 from .record import History, TrainConfig
-from .batch import Batch, Kept, Memory, View, fetched_ahead
+from .batch import Batch, Kept, Memory, View, fetched_ahead, views_of
 from .loop import fit
 
 # %% ../../nbs/api/methods.contract.ipynb #03481520
-METHODS = {}
+METHODS,PRIORS = {},('none', 'given', 'clean')
 
 def all_methods()->dict: # name -> class
     "Every method: those of this package and what entry points `cufit.methods` of others bring."
@@ -54,6 +54,8 @@ class Method:
         for k in options: choose(k, self.options, f'option of {self.name}')
         self.vit,self.classes,self.seed = vit,tuple(map(str, classes)),seed
         self.options = type(self).options | options
+        choose(self.options.get('prior', 'none'), PRIORS, 'prior')
+        views_of(self.options)   # raises where two kinds are wanted
         with global_seed(seed, 'init', self.name):
             self.modules = torch.nn.ModuleDict(self.build()).to(vit.device)
 
@@ -136,8 +138,6 @@ def keep(self:Method,
         if not known and found[name] is not None: seen.append((data.images, i, *key, found[name]))
     return found
 
-PRIORS = ('none', 'given', 'clean')
-
 @patch
 def first_look(self:Method, train:ImageSet, precision:str='float32')->torch.Tensor: # [N, D]
     "Class tokens of the training images, before anything is trained."
@@ -146,8 +146,8 @@ def first_look(self:Method, train:ImageSet, precision:str='float32')->torch.Tens
 @patch
 def prior_shift(self:Method, train:ImageSet, config:TrainConfig)->torch.Tensor: # float32 [K]
     "What is added to scores inside the loss: log shares of given labels, or of right ones."
-    which,counts = choose(self.options['prior'], PRIORS, 'prior'),np.bincount(train.labels)
-    if which == 'clean':
+    counts = np.bincount(train.labels)
+    if self.options['prior'] == 'clean':
         said = out_of_fold(self.first_look(train, config.precision), train.labels, self.n_classes)
         counts = confident_counts(said, train.labels)
     return log_prior(counts).to(self.vit.device)

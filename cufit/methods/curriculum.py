@@ -55,6 +55,9 @@ class Cufit(BranchMethod):
     name,options = 'cufit',BranchMethod.options | dict(
         views=0, prior_for='lpm', lpm='trained', rescue=0, loss='batch')
     def build(self):
+        for k, valid in dict(lpm=('trained', 'solved', 'warm'), prior_for=('lpm', 'all'),
+                             loss=('batch', 'selected')).items():
+            choose(self.options[k], valid, k.replace('_', ' '))
         return dict(lpm=nn.Linear(self.vit.dim, self.n_classes), iam=self.branch(),
                     lam=self.branch())
 
@@ -91,9 +94,6 @@ class Cufit(BranchMethod):
 @patch
 def prepare(self:Cufit, train, config):
     "With a solved LPM, also its solution."
-    for k, valid in dict(lpm=('trained', 'solved', 'warm'), prior_for=('lpm', 'all'),
-                         loss=('batch', 'selected')).items():
-        choose(self.options[k], valid, k.replace('_', ' '))
     Method.prepare(self, train, config)
     self.extra = None
     if self.options['lpm'] == 'trained': return
