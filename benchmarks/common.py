@@ -29,6 +29,12 @@ def machine(device="cpu"):
     return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} thread{'s'*(torch.get_num_threads() > 1)}" + (", processor time" if measured == "processor" else "")
 
 
+def options_of(method, given):
+    "Those of `given`, texts such as 'begins=9', that the method has: the linear probe has no block to begin at."
+    from cufit.methods.contract import all_methods
+    return tuple(o for o in given if o.partition("=")[0] in all_methods()[method].options)
+
+
 def facts(device="cpu"):
     "What every row of results ends with."
     return dict(machine=machine(device), torch=torch.__version__, timm=timm.__version__, date=date.today().isoformat())

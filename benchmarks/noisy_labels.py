@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from common import RESULTS, machine, record
+from common import RESULTS, machine, options_of, record
 
 from cufit.core import read_json
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.contract import all_methods
 from cufit.metrics import chosen_epochs, load_seen
 from cufit.run.settings import same_place, load_splits, split_settings
 from cufit.run.experiment import train_run
@@ -55,8 +54,7 @@ def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of 
 
 def settings_of(args, method, seed):
     names = ("data", "backbone", "weights", "img_size", "resize", "noise", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache")
-    known = all_methods()[method].options   # the linear probe has no block to begin at
-    return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed, options=tuple(o for o in args.option if o.partition("=")[0] in known))
+    return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed, options=options_of(method, args.option))
 
 
 def table():

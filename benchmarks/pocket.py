@@ -15,9 +15,8 @@ from itertools import product
 
 import pandas as pd
 import torch
-from common import RESULTS, machine, record
+from common import RESULTS, machine, options_of, record
 
-from cufit.methods.contract import all_methods
 from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, label_precision, label_recall
 from cufit.run.report import curve_table
 from cufit.run.lesson import lesson_setup
@@ -26,8 +25,7 @@ from cufit.run.settings import method_options
 
 def one(name, method, seed, noise, settings, ends=False):
     "Train one method; the epoch is chosen on validation. Test accuracy of every epoch comes from watching, which costs a third of the time; with `ends` only the chosen and the last epoch are scored."
-    options = {k: v for k, v in (o.split("=") for o in settings.get("options", ())) if k in all_methods()[method].options}
-    lesson = lesson_setup("pocket", seed, noise=noise, **settings | dict(method=method, options=tuple(f"{k}={v}" for k, v in options.items())))
+    lesson = lesson_setup("pocket", seed, noise=noise, **settings | dict(method=method, options=options_of(method, settings.get("options", ()))))
     started = time.perf_counter()
     m = lesson.method(method, **method_options(lesson.config))
     watch = {} if ends else dict(test=lesson.test) | ({"train": lesson.train} if method == "rein" else {})   # what memorises is looked at twice

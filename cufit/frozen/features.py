@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CLASS_TOKEN', 'good_batch', 'read_ahead', 'raw_images', 'Pass', 'tokens_before', 'tokens_and_features', 'keys_values',
-           'extract', 'extract_views', 'feature_key', 'kept_passes', 'shared_views', 'kept_views', 'cached_features']
+           'extract', 'extract_views', 'feature_key', 'kept_passes', 'distinct_views', 'shared_views', 'kept_views',
+           'cached_features']
 
 # %% ../../nbs/api/frozen.features.ipynb #bcd3a875
 from concurrent.futures import ThreadPoolExecutor
@@ -179,16 +180,25 @@ def kept_passes(vit:FrozenViT, # the frozen model
     key = feature_key(vit, data, views, seed, flip, precision, what, half)
     return as_cache(cache).keep(key, shape, dtype, take)
 
+def distinct_views(vit:FrozenViT, # the frozen model
+                   data:ImageSet, # training images
+                   views:int, # K
+                   flip:bool=True, # in the views
+                  )->int: # K; where only flips are left, at most two
+    "How many of K augmented views differ."
+    return views if any(spare_pixels(data.images, vit.img_size)) else min(views, 1+flip)
+
 def shared_views(vit:FrozenViT, # the frozen model
                  data:ImageSet, # training images
                  views:int, # K, at least 1
                  flip:bool=True, # in the views
-                )->list: # of at most K draws, as `draw_views` gives them
-    "Views that are the same for all runs; where only flips are left there are two, each once."
-    if any(spare := spare_pixels(data.images, vit.img_size)):
-        return [draw_views(len(data), spare, generator(0, 'shared view', k)) for k in range(views)]
-    zero = torch.zeros(len(data), dtype=torch.long)
-    return [(torch.full((len(data),), bool(k)), zero, zero) for k in range(min(views, 1+flip))]
+                )->list: # of `distinct_views` draws, as `draw_views` gives them
+    "Views that are the same for all runs on the same images."
+    spare,count = spare_pixels(data.images, vit.img_size),distinct_views(vit, data, views, flip)
+    if any(spare):
+        return [draw_views(len(data), spare, generator(0, 'shared view', k)) for k in range(count)]
+    zero = torch.zeros(len(data), dtype=torch.long)   # as stored, and mirrored
+    return [(torch.full((len(data),), bool(k)), zero, zero) for k in range(count)]
 
 def kept_views(vit:FrozenViT, # the frozen model
                data:ImageSet, # training images

@@ -6,8 +6,6 @@
 __all__ = ['solve_head', 'out_of_fold']
 
 # %% ../../nbs/api/frozen.solved.ipynb #5eba456b
-import warnings
-
 import numpy as np
 import torch
 from torch import nn
@@ -34,10 +32,7 @@ def solve_head(features:torch.Tensor, # float [N, D]
               )->nn.Linear: # D to K; a class without a label gets a bias of -20
     "Logistic regression as a layer."
     _enough(labels)
-    with warnings.catch_warnings():   # 300 steps are plenty for a head
-        warnings.filterwarnings('ignore', category=UserWarning)
-        fit = _regression(strength).fit(np.asarray(features), labels)
-    scale, found = fit[0], fit[1]
+    scale, found = _regression(strength).fit(np.asarray(features), labels)
     w, b = found.coef_, found.intercept_
     if len(w) == 1: w, b = np.concatenate([-w, w])/2, np.concatenate([-b, b])/2   # of two classes
     w = w/scale.scale_

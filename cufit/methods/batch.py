@@ -22,8 +22,8 @@ from ..core import CufitError, choose, team
 from ..data.images import draw_views, spare_pixels, take_views
 from ..data.imageset import ImageSet
 from ..frozen.backbone import FrozenViT
-from ..frozen.features import (Pass, kept_passes, kept_views, raw_images, read_ahead,
-                                   shared_views)
+from ..frozen.features import (Pass, distinct_views, kept_passes, kept_views, raw_images,
+                                   read_ahead)
 
 # %% ../../nbs/api/methods.batch.ipynb #c1b204a3
 class Input:
@@ -106,8 +106,8 @@ class Kept(Input):
             raise CufitError('A map moves with its view, so it has no views of its own. '
                              'Leave views or along out.')
     def times(self, vit, data=None, flip=True): # passes over an image
-        if not self.shared or data is None: return max(self.views, 1)
-        return len(shared_views(vit, data.subset([0]), self.views, flip)) if self.views else 1
+        if not (self.shared and self.views) or data is None: return max(self.views, 1)
+        return distinct_views(vit, data, self.views, flip)
     @property
     def light(self): return self.what.vector
     def prepare(self, vit, data, cache, training, seed=0, flip=True, precision='float32'):
@@ -136,16 +136,17 @@ class Kept(Input):
         "Of each row, its pass, or that of one of its views."
         place = batch.index
         if isinstance(kept, list):   # an array for each view
-            view,x = drawn[batch.rows].numpy(),np.empty((len(place), *kept[0].shape[1:]),
-                                                        kept[0].dtype)
-            for k in np.unique(view): x[view == k] = kept[k][place.numpy()[view == k]]
-            x = torch.from_numpy(x)
-            return x.pin_memory() if batch.vit.device.type == 'cuda' else x
-        if drawn is not None and not self.along:
-            place = drawn[batch.rows]*kept.shape[1]+place
-            kept = kept.reshape(-1, *kept.shape[2:])
-        if self.light: return kept.index_select(0, place.to(kept.device))
-        x = torch.from_numpy(kept[place.numpy()])
+            x = np.empty((len(place), *kept[0].shape[1:]), kept[0].dtype)
+            for k, one in enumerate(kept):
+                here = (drawn[batch.rows] == k).numpy()
+                x[here] = one[place.numpy()[here]]
+        else:
+            if drawn is not None and not self.along:
+                place = drawn[batch.rows]*kept.shape[1]+place
+                kept = kept.reshape(-1, *kept.shape[2:])
+            if self.light: return kept.index_select(0, place.to(kept.device))
+            x = kept[place.numpy()]
+        x = torch.from_numpy(x)
         return x.pin_memory() if batch.vit.device.type == 'cuda' else x
     def read(self, batch, fetched, drawn):
         x = fetched.to(batch.vit.device, non_blocking=True).float()

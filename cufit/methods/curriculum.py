@@ -6,7 +6,6 @@
 __all__ = ['masked_loss', 'forward_rows', 'split_forward', 'Cufit', 'step_parts']
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #3f15a90b
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -95,7 +94,7 @@ class Cufit(BranchMethod):
 def prepare(self:Cufit, train, config):
     "With a solved LPM, also its solution."
     Method.prepare(self, train, config)
-    self.extra = None
+    self.extra,self.given = None,torch.tensor(train.labels, device=self.vit.device)
     if self.options['lpm'] == 'trained': return
     head = solve_head(self.first_look(train, config.precision), train.labels, self.n_classes)
     if self.shift is not None: head.bias.data -= self.shift.cpu()   # as if classes were equal
@@ -110,17 +109,16 @@ def branch_loss(self:Cufit, z, labels, n):
 @patch
 def row_state(self:Cufit, train):
     n = len(train) if self.options['rescue'] else 0
-    return dict(likely=torch.zeros(n), agreed=torch.zeros(n, dtype=torch.bool),
-                label=torch.from_numpy(np.array(train.labels))) if n else {}
+    return dict(likely=torch.zeros(n), agreed=torch.zeros(n, dtype=torch.bool)) if n else {}
 
 @patch
 def begin_epoch(self:Cufit, epoch, epochs):
     "Of classes that the LPM never agreed with in the epoch before, the likeliest rows."
     if not self.options['rescue'] or not epoch: return
-    likely,agreed,label = (self.memory.rows[k] for k in ('likely', 'agreed', 'label'))
+    likely,agreed = (self.memory.rows[k] for k in ('likely', 'agreed'))
     self.extra = torch.zeros_like(agreed)
     for k in range(self.n_classes):
-        rows = (label == k).nonzero()[:, 0]
+        rows = (self.given == k).nonzero()[:, 0]
         if not len(rows) or agreed[rows].any(): continue
         best = likely[rows].topk(min(self.options['rescue'], len(rows))).indices
         self.extra[rows[best]] = True

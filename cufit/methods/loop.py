@@ -321,10 +321,11 @@ def fit(method, # a `Method`; afterwards it is at its best epoch on validation
 # %% ../../nbs/api/methods.loop.ipynb #77ff6d5f
 def _refuse_apart(method): # in train mode
     "Raise if a layer sees the rows of one of several processes only."
+    if team().size == 1: return
     kinds = torch.nn.modules.batchnorm._BatchNorm,torch.nn.modules.dropout._DropoutNd
     apart = next((m for m in method.modules.modules() if m.training and isinstance(m, kinds)
                   and not isinstance(m, torch.nn.SyncBatchNorm) and getattr(m, 'p', 1)), None)
-    if apart is not None and team().size > 1:
+    if apart is not None:
         raise CufitError(f'{method.name} has a {type(apart).__name__}, which sees the rows of one '
                          f'process only, so {team().size} processes would not train what one '
                          'does. Use Dropout of methods.batch, a norm of each row, or one process.')

@@ -124,7 +124,6 @@ def estimate(method:Method, # not yet trained
     n = (min(config.batch_size, len(train)) if on_gpu else
          min(config.batch_size, len(train), max(2*team().size, round(60/max(full, 1e-2)))))
     length = sampler_of(method, config).length(train.labels)   # rows of an epoch
-    beyond = config.epochs*(length-len(train))*full if method.trained_by_steps else 0
     rate,steps = bare_rate(vit, n, config.precision),config.epochs*-(-length//config.batch_size)
     seconds,share,kept = trial(method, train, n, config) if method.trained_by_steps else (0., 1., 0)
     for _ in range(3):
@@ -132,11 +131,12 @@ def estimate(method:Method, # not yet trained
         # another program was in the way, or still is; several processes have to step together
         rate = max(rate, bare_rate(vit, n, config.precision))
         seconds = min(seconds, trial(method, train, n, config)[0])
+    in_steps = config.epochs*full if method.trained_by_steps else 0   # for each row of an epoch
+    rest = (method.run_gflop(len(train), len(val), config.epochs, 1., train)
+            - in_steps*len(train))
     def minutes(share_kept):
         step = (seconds*(method.gflop(share_kept)/method.gflop(share) if full else 1)
                 *(config.batch_size/n if full else 1))
-        rest = (method.run_gflop(len(train), len(val), config.epochs, 1., train)
-                - (config.epochs*len(train)*full if method.trained_by_steps else 0))
         return (steps*step + rest/rate/team().size)/60
     sets = ((method.reads(True), len(train), train), (method.reads_again(), len(val), None),
             (method.reads(False), n_test, None))
@@ -147,9 +147,8 @@ def estimate(method:Method, # not yet trained
             + 16*method.n_trainable + kept*config.batch_size/n
             + sum(s.images.nbytes for s in (train, val) if not isinstance(s.images, np.memmap)))
     return Estimate(method.name, len(train), config.epochs, full,
-                    (method.run_gflop(len(train), len(val), config.epochs, 1., train) + beyond)/1e3,
-                    method.n_trainable,
-                    held/1e6, minutes(KEPT), minutes(1.), str(vit.device), on_disk/1e9,
+                    (rest + in_steps*length)/1e3, method.n_trainable, held/1e6,
+                    minutes(KEPT), minutes(1.), str(vit.device), on_disk/1e9,
                     str(getattr(method.cache, 'folder', method.cache)))
 
 # %% ../../nbs/api/run.cost.ipynb #14a63b01

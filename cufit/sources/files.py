@@ -223,12 +223,14 @@ _part = re.compile(r'(.*[ _.-])?(images?|imgs?|pics|part|batch|fold|split|chunk|
 _split_word = re.compile(r'(.*[ _.-])?(train|training|val|valid|validation|dev|test|testing)'
                          r'([ _.-].*|\d+)?', re.I)
 
+def _tables(names): return [n for n in names if n.endswith(('.csv', '.tsv')) and '/' not in n]
+
 def refuse_parts(files:Files, # of class folders, nothing else
                  values:list, # class of each file: the folder that it lies in
                 ):
     "Raise if the folders are parts or splits of one set, whose classes stand elsewhere."
     names = sorted(set(values))
-    tables = [n for n in files.skipped.get('texts', ()) if n.endswith(('.csv', '.tsv'))]
+    tables = _tables(files.skipped.get('texts', ()))
     if len(names) == 1 and tables:
         raise CufitError(f'{files.origin} holds one folder of images, {names[0]}, and the table '
                          f'{tables[0]}: the labels seem to be there. Name the table, with '
@@ -267,8 +269,7 @@ def class_files(files:Files, # folders of classes, or train, val and test with t
                          'Move it into the folder of its class, or add a table labels.csv'
                          + ''.join(f', or name the table that is there: {t}, with root=... '
                                    '(--root) for the folder of the images'
-                                   for t in files.names[:] if t.endswith(('.csv', '.tsv'))
-                                   and '/' not in t) + '.')
+                                   for t in _tables(files.names)) + '.')
     files = files.skip('texts', *(n for n in files.names if beside(n) and is_text(n)))
     for n in files.names:
         if not is_image(n):
