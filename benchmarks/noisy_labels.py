@@ -1,6 +1,6 @@
 """Linear probe, one Rein adapter and CUFIT on real images with noisy labels.
 
-Each run is a run folder made by `cufit.run.experiment.train_run`; this script walks through methods and seeds on one
+Each run is a run folder made by `cufit.run.experiment.train_run`; this script walks through methods, rates and seeds on one
 reading of the data and one backbone, and appends a row a run to `results/noisy_labels.csv` and its curves to
 `results/curves/`. `--table` prints the rows as the tables of `benchmarks/README.md`.
 
@@ -10,6 +10,7 @@ import argparse
 import shlex
 import sys
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -29,42 +30,49 @@ def accuracy_by_epoch(run):
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
-def one(args, method, seed, splits, vit):
+def one(args, method, seed, noise, splits, vit):
     "One run and its row."
-    settings = settings_of(args, method, seed)
-    out = Path(args.out)/f"{args.name}-{method}-{seed}"
+    settings = settings_of(args, method, seed) | dict(noise=noise)
+    run = f"{args.name}-{method}-{noise}-{seed}"
+    out = Path(args.out)/run
     if (out/"metrics.json").is_file():
         then = read_json(out/"config.json")
         if differ := {k: (then.get(k), v) for k, v in settings.items() if then.get(k) != v and k != "device" and not (k in ("data", "weights") and same_place(then.get(k), v))}: raise SystemExit(f"{out} was run with other settings (then, now): {differ}. Choose another --name.")
     m = read_json(out/"metrics.json") if (out/"metrics.json").is_file() else train_run(out, splits=splits, vit=vit, resume=(out/"resume.safetensors").is_file(), **settings)
     curve = accuracy_by_epoch(out)
-    at = {f"watched_at_{n}": round(curve.test[e], 4) for n, e in chosen_epochs(load_seen(out/"validation.npz")).items() if n != "last10"} if len(curve) and (out/"validation.npz").is_file() else {}
+    chosen = {f"epoch_{n}": e for n, e in chosen_epochs(load_seen(out/"validation.npz")).items() if n != "last10"}
     if len(curve):
         (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
-        curve.round(4).to_csv(RESULTS/"curves"/f"{args.name}-{method}-{seed}.csv", index=False)
-    return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=args.noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr,
+        curve.round(4).to_csv(RESULTS/"curves"/f"{run}.csv", index=False)
+    return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, precision=args.precision, options=" ".join(settings["options"]), images_seed=seed if args.images_seed is None else args.images_seed,
                 accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), best_epoch=m["best_epoch"],
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
-                label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **at,
-                machine=machine(vit.device), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *sys.argv]))
+                label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **chosen,
+                machine=machine(vit.device), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *without_places(sys.argv)]))
+
+
+def without_places(argv):
+    "The command without folders of this machine, which change no figure."
+    return [a for a, before in zip(argv, ["", *argv]) if a not in ("--cache", "--out") and before not in ("--cache", "--out")]
 
 
 def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of labels to which no noise was added
 
 
 def settings_of(args, method, seed):
-    names = ("data", "backbone", "weights", "img_size", "resize", "noise", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache")
+    names = ("data", "backbone", "weights", "img_size", "resize", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache")
     return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed, options=options_of(method, args.option))
 
 
 def table():
     "The results as Markdown: mean over seeds, and the range where there are several."
     rows = pd.read_csv(RESULTS/"noisy_labels.csv")
+    def options(part): return "".join(f", {o}" for o in dict.fromkeys([*part.precision[part.precision != "float32"].dropna(), *part.options.dropna()]))
     def cell(v): return f"{100*v.mean():.1f}" + (f" ({100*v.min():.1f} to {100*v.max():.1f})" if len(v) > 1 else "")
-    for name, part in rows.groupby("name", sort=False):
+    for (name, noise), part in rows.groupby(["name", "noise"], sort=False):
         part = part.iloc[part.method.map(["linear", "rein", "cufit"].index).argsort(kind="stable")]
         first = part.iloc[0]
-        print(f"\n### {name}\n\n{first.data}, {first.backbone}, {first.n_train} training images, {100*first.noise:.0f} % symmetric noise, {first.epochs} epochs, tested on {first.n_test}; {first.machine}, {first.date}.\n\n```\n{chr(10).join(dict.fromkeys(part.command))}\n```\n")
+        print(f"\n### {name}, {100*noise:.0f} %\n\n{first.data}, {first.backbone}, {first.n_train} training images, {100*noise:.0f} % symmetric noise, {first.epochs} epochs{options(part)}, tested on {first.n_test}; {first.machine}, {first.date}.\n\n```\n{chr(10).join(dict.fromkeys(part.command))}\n```\n")
         print("| method | seed | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
         for method, g in part.groupby("method", sort=False):
             watched = f"{100*g.watched_test_best.mean():.1f}, {100*g.watched_test_last.mean():.1f}" if g.watched_test_best.notna().all() else "-"
@@ -77,7 +85,7 @@ def main():
     p.add_argument("--data"); p.add_argument("--weights"); p.add_argument("--group")
     p.add_argument("--backbone", default="deit_tiny_patch16_224"); p.add_argument("--img-size", type=int, default=224); p.add_argument("--resize", type=int)
     p.add_argument("--methods", nargs="+", default=["linear", "rein", "cufit"]); p.add_argument("--seeds", nargs="+", type=int, default=[0])
-    p.add_argument("--noise", type=float, default=0.4); p.add_argument("--limit", type=int, default=1600); p.add_argument("--epochs", type=int, default=12)
+    p.add_argument("--rates", nargs="+", type=float, default=[.4], help="of symmetric noise"); p.add_argument("--limit", type=int, default=1600); p.add_argument("--epochs", type=int, default=12)
     p.add_argument("--batch-size", type=int, default=32); p.add_argument("--lr", type=float, default=1e-3); p.add_argument("--precision", default="float32")
     p.add_argument("--curves", type=int, default=0); p.add_argument("--device", default="auto"); p.add_argument("--out", default="runs/benchmark")
     p.add_argument("--option", nargs="+", default=[], help="of the methods that have it, such as begins=9 tokens=4"); p.add_argument("--cache", help="folder of kept passes"); p.add_argument("--images-seed", type=int, help="draws the training images, the same for all seeds, so that they share what is kept; the run's seed unless given")
@@ -88,7 +96,7 @@ def main():
     vit = load_backbone(args.backbone, args.weights, args.img_size, device=args.device)
     for seed in args.seeds:
         splits = load_splits(split_settings(settings_of(args, "linear", seed))[0], vit.img_size, seed if args.images_seed is None else args.images_seed)
-        for method in args.methods: record("noisy_labels", [one(args, method, seed, splits, vit)], ("name", "method", "seed"))
+        for noise, method in product(args.rates, args.methods): record("noisy_labels", [one(args, method, seed, noise, splits, vit)], ("name", "method", "noise", "seed"))
 
 
 if __name__ == "__main__": main()

@@ -47,11 +47,11 @@ def at_the_ends(m, lesson):
 
 
 def along(curve, best, path, seen):
-    "Scores from the curve over all epochs, which is kept, and what other choosers of the epoch would have got."
+    "Scores from the curve over all epochs, which is kept, and the epoch that each chooser would have taken."
     curve.round(4).to_csv(path, index=False)
     top, given = curve.test_balanced.argmax(), curve.given if "given" in curve else None
     return dict(accuracy=curve.test[best], balanced_accuracy=curve.test_balanced[best], last_balanced_accuracy=curve.test_balanced.iloc[-1], top_balanced_accuracy=curve.test_balanced.max(), top_epoch=int(top),
-                given_at_top=None if given is None else given[top], given_last=None if given is None else given.iloc[-1]) | {f"at_{n}": curve.test_balanced[e] for n, e in chosen_epochs(seen).items() if n != "last10"}
+                given_at_top=None if given is None else given[top], given_last=None if given is None else given.iloc[-1]) | {f"epoch_{n}": e for n, e in chosen_epochs(seen).items() if n != "last10"}
 
 
 def table(path):

@@ -14,9 +14,10 @@ from cufit.frozen.solved import out_of_fold, solve_head
 from cufit.methods.adapters import AdapterTuning
 from cufit.methods.batch import Batch
 from cufit.methods.contract import all_methods
-from cufit.methods.curriculum import Cufit
+from cufit.methods.curriculum import BALANCED, Cufit
 from cufit.methods.probe import Linear
 from cufit.methods.record import train_config
+from cufit.run.settings import RunConfig, method_options
 
 CONFIG = train_config(epochs=2, batch_size=8, lr=1e-2, checkpoint_seconds=0)
 
@@ -90,10 +91,10 @@ def test_a_class_that_nobody_agrees_with_is_rescued(vit, sets):
     m = Bent(vit, train.classes, rescue=2)
     h = m.fit(train, val, replace(CONFIG, epochs=3, lr=1e-4))
     rare, (_, before, again) = np.flatnonzero(train.labels == 2), m.noted
-    assert not h.trained[0][1][rare].any() and not before["agreed"][rare].any()
+    assert not h.trained[0][1][rare].any() and not before["iam"][rare].any()
     best = rare[before["likely"][rare].topk(2).indices.numpy()]
     assert sorted(np.flatnonzero(h.trained[1][1] & (train.labels == 2))) == sorted(best) and h.trained[1][2][best].all()
-    assert before["agreed"][train.labels == 0].any() and not (h.trained[1][1] & (train.labels == 0) & ~again["agreed"].numpy()).any(), "other classes go by agreement"
+    assert before["iam"][train.labels == 0].any() and not (h.trained[1][1] & (train.labels == 0) & ~again["iam"].numpy()).any(), "other classes go by agreement"
     assert set(Cufit(vit, "abc").row_state(train)) == set()
 
 
@@ -113,7 +114,7 @@ def test_what_does_not_exist_is_refused(vit, sets, option, words):
 
 
 def test_a_run_with_all_of_it_goes_on_to_the_same_bits_and_further(vit, sets, dies, tmp_path):
-    make = lambda: all_methods()["cufit"](vit, sets[0].classes, lpm="warm", prior="clean", prior_for="all", rescue=1, loss="selected", begins=2, tokens=2)
+    make = lambda: all_methods()["cufit"](vit, sets[0].classes, lpm="warm", prior="clean", prior_for="each", rescue=1, loss="selected", begins=2, tokens=2)
     whole = make(); whole.fit(*sets, CONFIG)
     with dies(2), pytest.raises(KeyboardInterrupt): make().fit(*sets, CONFIG, tmp_path)
     taken = make(); taken.fit(*sets, CONFIG, tmp_path, resume=True)
@@ -121,3 +122,38 @@ def test_a_run_with_all_of_it_goes_on_to_the_same_bits_and_further(vit, sets, di
     short = replace(CONFIG, epochs=8)
     with dies(2), pytest.raises(KeyboardInterrupt): make().fit(*sets, short, tmp_path/"more")
     assert len(make().fit(*sets, replace(short, epochs=9), tmp_path/"more", resume=True).rows) == 9, "more epochs change nothing behind it"
+
+
+def test_tau_is_the_share_of_the_prior_that_is_taken_out(vit, sets):
+    train, _ = sets
+    half = Linear(vit, train.classes, prior="given", tau=.5); half.prepare(train, CONFIG)
+    assert torch.equal(half.shift, .5*log_prior(np.bincount(train.labels)))
+    with pytest.raises(CufitError, match="tau is -1"): Linear(vit, train.classes, tau=-1)
+
+
+def test_each_adapter_by_the_labels_that_it_was_handed(vit, sets):
+    "In the first epoch by those given; then by those that the judge before it agreed with in the epoch before."
+    train, val = sets
+    class Noting(Cufit):
+        name = ""
+        def begin_epoch(self, epoch, epochs):
+            super().begin_epoch(epoch, epochs)
+            self.noted = [*getattr(self, "noted", []), dict(self.shifts)]
+    m = Noting(vit, train.classes, prior="given", prior_for="each", tau=.5); h = m.fit(train, val, CONFIG)
+    assert all(torch.equal(s, m.shift) for s in m.noted[0].values())
+    for i, name in ((1, "iam"), (2, "lam")):
+        chosen = np.bincount(train.labels[h.trained[0][i]], minlength=3)
+        assert torch.equal(m.noted[1][name], .5*log_prior(chosen)) and not torch.equal(m.noted[1][name], m.shift)
+    z = torch.randn(4, 3); y = torch.tensor([0, 1, 2, 2])
+    assert torch.allclose(m.branch_loss("lam", z, y, 4), F.cross_entropy(z+m.shifts["lam"], y))
+
+
+def test_balanced_is_a_name_for_a_combination_and_gives_way_to_what_is_asked_for(vit, sets):
+    train, val = sets
+    short, long = Cufit(vit, train.classes, balanced=True), Cufit(vit, train.classes, prior="given", tau=.5, prior_for="each", lpm="solved")
+    for m in (short, long): m.fit(train, val, CONFIG)
+    assert all(torch.equal(a, b) for a, b in zip(short.last.values(), long.last.values(), strict=True))
+    assert Cufit(vit, train.classes, balanced=True, tau=.25).options["tau"] == .25
+    assert not any(Cufit.options[k] == v for k, v in BALANCED.items()), "off unless asked for"
+    for text, value in (("True", True), ("false", False), ("False", False), ("0.5", .5), ("solved", "solved")): assert method_options(RunConfig(options=(f"balanced={text}",))) == {"balanced": value}
+    with pytest.raises(CufitError, match="value of balanced"): Cufit(vit, train.classes, balanced="yes")

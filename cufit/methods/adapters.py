@@ -116,7 +116,7 @@ class Branch(nn.Module):
 # %% ../../nbs/lessons/4_adapters.ipynb #25267ddd
 class BranchMethod(Method):
     "Base of methods with adapters: they read images or, with `tokens=K`, kept tokens of K views."
-    options = dict(adapter='rein', begins=1, tokens=0, prior='none')
+    options = dict(adapter='rein', begins=1, tokens=0, prior='none', tau=1.)
     def branch(self):
         return Branch(self.vit, self.n_classes, self.options['adapter'],
                       begins=self.options['begins'])

@@ -55,6 +55,9 @@ class Method:
         self.vit,self.classes,self.seed = vit,tuple(map(str, classes)),seed
         self.options = type(self).options | options
         choose(self.options.get('prior', 'none'), PRIORS, 'prior')
+        if not self.options.get('tau', 1.) >= 0:
+            raise CufitError(f'tau is {self.options["tau"]}; expected 0 or more: the share of the '
+                             'prior that the loss takes out.')
         views_of(self.options)   # raises where two kinds are wanted
         with global_seed(seed, 'init', self.name):
             self.modules = torch.nn.ModuleDict(self.build()).to(vit.device)
@@ -150,7 +153,7 @@ def prior_shift(self:Method, train:ImageSet, config:TrainConfig)->torch.Tensor: 
     if self.options['prior'] == 'clean':
         said = out_of_fold(self.first_look(train, config.precision), train.labels, self.n_classes)
         counts = confident_counts(said, train.labels)
-    return log_prior(counts).to(self.vit.device)
+    return self.options.get('tau', 1.)*log_prior(counts).to(self.vit.device)
 
 @patch
 def waits(self:Method, data:ImageSet, inputs:dict)->bool:

@@ -49,7 +49,7 @@ def features(self:FeatureMethod,
 # %% ../../nbs/lessons/3_probe.ipynb #1e2931bb
 class Linear(FeatureMethod):
     "Linear probing with Adam: one layer on the class token after the final norm."
-    name,options = 'linear',dict(views=0, tokens=0, prior='none')
+    name,options = 'linear',dict(views=0, tokens=0, prior='none', tau=1.)
     def build(self): return dict(linear=nn.Linear(self.vit.dim, self.n_classes))
 
     def reads(self, training):
