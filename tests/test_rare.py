@@ -128,7 +128,8 @@ def test_tau_is_the_share_of_the_prior_that_is_taken_out(vit, sets):
     train, _ = sets
     half = Linear(vit, train.classes, prior="given", tau=.5); half.prepare(train, CONFIG)
     assert torch.equal(half.shift, .5*log_prior(np.bincount(train.labels)))
-    with pytest.raises(CufitError, match="tau is -1"): Linear(vit, train.classes, tau=-1)
+    for tau in (-1, "half"):
+        with pytest.raises(CufitError, match="tau is"): Linear(vit, train.classes, tau=tau)
 
 
 def test_each_adapter_by_the_labels_that_it_was_handed(vit, sets):
@@ -155,5 +156,5 @@ def test_balanced_is_a_name_for_a_combination_and_gives_way_to_what_is_asked_for
     assert all(torch.equal(a, b) for a, b in zip(short.last.values(), long.last.values(), strict=True))
     assert Cufit(vit, train.classes, balanced=True, tau=.25).options["tau"] == .25
     assert not any(Cufit.options[k] == v for k, v in BALANCED.items()), "off unless asked for"
-    for text, value in (("True", True), ("false", False), ("False", False), ("0.5", .5), ("solved", "solved")): assert method_options(RunConfig(options=(f"balanced={text}",))) == {"balanced": value}
+    for text, value in (("True", True), ("false", False), ("False", False), ("0.5", .5), (".5", .5), ("solved", "solved")): assert method_options(RunConfig(options=(f"balanced={text}",))) == {"balanced": value}
     with pytest.raises(CufitError, match="value of balanced"): Cufit(vit, train.classes, balanced="yes")

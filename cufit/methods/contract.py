@@ -55,8 +55,8 @@ class Method:
         self.vit,self.classes,self.seed = vit,tuple(map(str, classes)),seed
         self.options = type(self).options | options
         choose(self.options.get('prior', 'none'), PRIORS, 'prior')
-        if not self.options.get('tau', 1.) >= 0:
-            raise CufitError(f'tau is {self.options["tau"]}; expected 0 or more: the share of the '
+        if not (isinstance(tau := self.options.get('tau', 1.), (int, float)) and tau >= 0):
+            raise CufitError(f'tau is {tau!r}; expected 0 or more: the share of the '
                              'prior that the loss takes out.')
         views_of(self.options)   # raises where two kinds are wanted
         with global_seed(seed, 'init', self.name):
