@@ -39,12 +39,12 @@ def one(args, method, seed, noise, splits, vit):
         then = read_json(out/"config.json")
         if differ := {k: (then.get(k), v) for k, v in settings.items() if then.get(k) != v and k != "device" and not (k in ("data", "weights") and same_place(then.get(k), v))}: raise SystemExit(f"{out} was run with other settings (then, now): {differ}. Choose another --name.")
     m = read_json(out/"metrics.json") if (out/"metrics.json").is_file() else train_run(out, splits=splits, vit=vit, resume=(out/"resume.safetensors").is_file(), **settings)
-    curve = accuracy_by_epoch(out)
+    then, curve = read_json(out/"config.json"), accuracy_by_epoch(out)
     chosen = {f"epoch_{n}": e for n, e in chosen_epochs(load_seen(out/"validation.npz")).items() if n != "last10"}
     if len(curve):
         (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
         curve.round(4).to_csv(RESULTS/"curves"/f"{run}.csv", index=False)
-    return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, precision=args.precision, options=" ".join(settings["options"]), images_seed=seed if args.images_seed is None else args.images_seed,
+    return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, choose=then["choose"], choose_by=then["choose_by"], precision=args.precision, options=" ".join(settings["options"]), images_seed=seed if args.images_seed is None else args.images_seed,
                 accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), best_epoch=m["best_epoch"],
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
                 label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **chosen,
@@ -60,8 +60,8 @@ def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of 
 
 
 def settings_of(args, method, seed):
-    names = ("data", "backbone", "weights", "img_size", "resize", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache")
-    return {n: getattr(args, n) for n in names} | dict(method=method, seed=seed, noise_seed=seed, options=options_of(method, args.option))
+    names = ("data", "backbone", "weights", "img_size", "resize", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache", "choose", "choose_by")
+    return {n: v for n in names if (v := getattr(args, n)) is not None or n not in ("choose", "choose_by")} | dict(method=method, seed=seed, noise_seed=seed, options=list(options_of(method, args.option)))   # a list, as the run folder has it
 
 
 def table():
@@ -89,6 +89,7 @@ def main():
     p.add_argument("--batch-size", type=int, default=32); p.add_argument("--lr", type=float, default=1e-3); p.add_argument("--precision", default="float32")
     p.add_argument("--curves", type=int, default=0); p.add_argument("--device", default="auto"); p.add_argument("--out", default="runs/benchmark")
     p.add_argument("--option", nargs="+", default=[], help="of the methods that have it, such as begins=9 tokens=4"); p.add_argument("--cache", help="folder of kept passes"); p.add_argument("--images-seed", type=int, help="draws the training images, the same for all seeds, so that they share what is kept; the run's seed unless given")
+    p.add_argument("--choose", help="chooser of the epoch"); p.add_argument("--choose-by", help="score that it looks at")
     p.add_argument("--threads", type=int, help="threads of PyTorch; all cores unless given"); p.add_argument("--table", action="store_true", help="print the tables and stop")
     args = p.parse_args()
     if args.table: return table()

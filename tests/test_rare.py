@@ -140,21 +140,21 @@ def test_each_adapter_by_the_labels_that_it_was_handed(vit, sets):
         def begin_epoch(self, epoch, epochs):
             super().begin_epoch(epoch, epochs)
             self.noted = [*getattr(self, "noted", []), dict(self.shifts)]
-    m = Noting(vit, train.classes, prior="given", prior_for="each", tau=.5); h = m.fit(train, val, CONFIG)
-    assert all(torch.equal(s, m.shift) for s in m.noted[0].values())
+    m = Noting(vit, train.classes, prior="given", prior_for="each", tau=1., tau_adapters=.5); h = m.fit(train, val, CONFIG)
+    assert all(torch.equal(s, m.shift/2) for s in m.noted[0].values())
     for i, name in ((1, "iam"), (2, "lam")):
         chosen = np.bincount(train.labels[h.trained[0][i]], minlength=3)
-        assert torch.equal(m.noted[1][name], .5*log_prior(chosen)) and not torch.equal(m.noted[1][name], m.shift)
+        assert torch.equal(m.noted[1][name], .5*log_prior(chosen)) and not torch.equal(m.noted[1][name], m.shift/2)
     z = torch.randn(4, 3); y = torch.tensor([0, 1, 2, 2])
     assert torch.allclose(m.branch_loss("lam", z, y, 4), F.cross_entropy(z+m.shifts["lam"], y))
 
 
 def test_balanced_is_a_name_for_a_combination_and_gives_way_to_what_is_asked_for(vit, sets):
     train, val = sets
-    short, long = Cufit(vit, train.classes, balanced=True), Cufit(vit, train.classes, prior="given", tau=.5, prior_for="each", lpm="solved")
+    short, long = Cufit(vit, train.classes, balanced=True), Cufit(vit, train.classes, **BALANCED)
     for m in (short, long): m.fit(train, val, CONFIG)
     assert all(torch.equal(a, b) for a, b in zip(short.last.values(), long.last.values(), strict=True))
-    assert Cufit(vit, train.classes, balanced=True, tau=.25).options["tau"] == .25
+    assert Cufit(vit, train.classes, balanced=True, tau=1., rescue=2).options.items() >= {**BALANCED, "tau": 1., "rescue": 2}.items()
     assert not any(Cufit.options[k] == v for k, v in BALANCED.items()), "off unless asked for"
     for text, value in (("True", True), ("false", False), ("False", False), ("0.5", .5), (".5", .5), ("solved", "solved")): assert method_options(RunConfig(options=(f"balanced={text}",))) == {"balanced": value}
     with pytest.raises(CufitError, match="value of balanced"): Cufit(vit, train.classes, balanced="yes")

@@ -40,7 +40,8 @@ class Method:
     name,options,trained_by_steps = '',{},True
     sampler = None   # of `data.sampling`, where the method needs one of its own
     cache = None   # a `Cache`, or a folder, where passes are kept for other runs on the same images
-    shift = None   # logarithms of class shares [K] in the loss, where the prior is taken out
+    # where the prior is taken out: logarithms of the classes' shares [K], and what the loss adds
+    log_prior,shift = None,None
     kept,memory = {},None   # of the inputs in training, and of the rows: there once it is prepared
     def __init_subclass__(cls):
         # bases between have no name of their own
@@ -97,7 +98,9 @@ class Method:
         self.kept = self.keep(train, self.reads(True), config.seed, config.flip, config.precision,
                               training=True)
         self.memory = self.new_memory(train)
-        if self.options.get('prior', 'none') != 'none': self.shift = self.prior_shift(train, config)
+        if self.options.get('prior', 'none') == 'none': return
+        self.log_prior = self.prior_of(train, config)
+        self.shift = self.options.get('tau', 1.)*self.log_prior
     def new_memory(self, train:ImageSet)->Memory: # None for who remembers nothing
         "What the method remembers, as it is at the start."
         rows,queues = self.row_state(train),self.queues()
@@ -147,13 +150,13 @@ def first_look(self:Method, train:ImageSet, precision:str='float32')->torch.Tens
     return self.keep(train, dict(look=Kept(CLASS_TOKEN)), precision=precision)['look'].cpu()
 
 @patch
-def prior_shift(self:Method, train:ImageSet, config:TrainConfig)->torch.Tensor: # float32 [K]
-    "What is added to scores inside the loss: log shares of given labels, or of right ones."
+def prior_of(self:Method, train:ImageSet, config:TrainConfig)->torch.Tensor: # float32 [K]
+    "Logarithms of the classes' shares of given labels, or of right ones by estimate."
     counts = np.bincount(train.labels)
     if self.options['prior'] == 'clean':
         said = out_of_fold(self.first_look(train, config.precision), train.labels, self.n_classes)
         counts = confident_counts(said, train.labels)
-    return self.options.get('tau', 1.)*log_prior(counts).to(self.vit.device)
+    return log_prior(counts).to(self.vit.device)
 
 @patch
 def waits(self:Method, data:ImageSet, inputs:dict)->bool:

@@ -51,16 +51,20 @@ def split_forward(branch:Branch, # adapter and head
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #18f92bb4
 # what `balanced=True` stands for
-BALANCED = dict(prior='given', tau=.5, prior_for='each', lpm='solved')
+BALANCED = dict(prior='given', tau=.5, tau_adapters=.7, prior_for='each', lpm='solved')
 
 class Cufit(BranchMethod):
     "CUFIT: LPM on all samples, IAM where the LPM agrees, LAM where the IAM agrees; LAM predicts."
     name,options = 'cufit',BranchMethod.options | dict(
-        views=0, prior_for='lpm', lpm='trained', rescue=0, loss='batch', balanced=False)
+        views=0, prior_for='lpm', tau_adapters=None, lpm='trained', rescue=0, loss='batch',
+        balanced=False)
+    def __init__(self, vit, classes, seed:int=0, **options):
+        if options.get('balanced') is True: options = BALANCED | options
+        super().__init__(vit, classes, seed, **options)
+
     def build(self):
         o = self.options
         choose(str(o['balanced']), ('True', 'False'), 'value of balanced')
-        if o['balanced']: o |= {k: v for k, v in BALANCED.items() if o[k] == type(self).options[k]}
         for k, valid in dict(lpm=('trained', 'solved', 'warm'), prior_for=('lpm', 'all', 'each'),
                              loss=('batch', 'selected')).items():
             choose(o[k], valid, k.replace('_', ' '))
@@ -102,8 +106,8 @@ def prepare(self:Cufit, train, config):
     "With a solved LPM, also its solution."
     Method.prepare(self, train, config)
     self.extra,self.given = None,torch.tensor(train.labels, device=self.vit.device)
-    of_branches = None if self.options['prior_for'] == 'lpm' else self.shift
-    self.shifts = dict(iam=of_branches, lam=of_branches)
+    out = self.shift is not None and self.options['prior_for'] != 'lpm'
+    self.shifts = dict.fromkeys(('iam', 'lam'), self.share()*self.log_prior if out else None)
     if self.options['lpm'] == 'trained': return
     head = solve_head(self.first_look(train, config.precision), train.labels, self.n_classes)
     if self.shift is not None: head.bias.data -= self.shift.cpu()   # as if classes were equal
@@ -127,13 +131,16 @@ def begin_epoch(self:Cufit, epoch, epochs):
     "Look at what agreed in the epoch before, class by class."
     if not epoch or not self.memory: return
     if 'lam' in self.memory.rows:
-        self.shifts = {k: self.log_share(self.given[self.memory.rows[k]]) for k in self.shifts}
+        for name in self.shifts:
+            labels = self.given[self.memory.rows[name]].cpu()
+            counts = torch.bincount(labels, minlength=self.n_classes)
+            self.shifts[name] = self.share()*log_prior(counts).to(self.vit.device)
     if self.options['rescue']: self.rescue()
 
 @patch
-def log_share(self:Cufit, labels): # float32 [K]
-    counts = torch.bincount(labels, minlength=self.n_classes).cpu()
-    return self.options['tau']*log_prior(counts).to(labels.device)
+def share(self:Cufit): # of the prior that IAM and LAM take out
+    own = self.options['tau_adapters']
+    return self.options['tau'] if own is None else own
 
 @patch
 def rescue(self:Cufit):

@@ -77,7 +77,7 @@ def _value(text): # as JSON or Python writes it, else the text
     return text
 
 def method_options(config:RunConfig)->dict: # name -> value
-    "What a run says of its method: numbers, lists, true, null as JSON or Python has them, else text."
+    "What a run says of its method: values as JSON or Python writes them, else text."
     found = {'views': config.views} if config.views else {}
     for text in config.options:
         name,equals,value = str(text).partition('=')
