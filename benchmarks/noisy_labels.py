@@ -45,7 +45,7 @@ def one(args, method, seed, noise, splits, vit):
         (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
         curve.round(4).to_csv(RESULTS/"curves"/f"{run}.csv", index=False)
     return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, choose=then["choose"], choose_by=then["choose_by"], precision=args.precision, options=" ".join(settings["options"]), images_seed=seed if args.images_seed is None else args.images_seed,
-                accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), best_epoch=m["best_epoch"],
+                accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), recall=" ".join("-" if v is None else f"{v:.3f}" for v in m["per_class_recall"]), best_epoch=m["best_epoch"],
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
                 label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **chosen,
                 machine=machine(vit.device), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *without_places(sys.argv)]))
