@@ -42,7 +42,7 @@ def one(args, name, seed, vit, train, val, test, truth):
     said, k = method.predict(test), len(test.classes)
     handed, right = history.trained[history.best_epoch][-1], ~truth.flipped
     recall = per_class_recall(said, test.labels, k)
-    return dict(method=name, seed=seed, noise=.4, epochs=args.epochs, lr=args.lr, n_train=len(train), accuracy=round(accuracy(said, test.labels), 4), balanced_accuracy=round(recall.mean(), 4),
+    return dict(method=name, seed=seed, epochs=args.epochs, lr=args.lr, n_train=len(train), accuracy=round(accuracy(said, test.labels), 4), balanced_accuracy=round(recall.mean(), 4),
                 recall=" ".join(f"{v:.3f}" for v in recall), handed_on=" ".join(map(str, np.bincount(train.labels[handed], minlength=k))), label_precision=round(right[handed].mean(), 4), best_epoch=history.best_epoch,
                 seconds=round(time.perf_counter()-started, 1), **facts(), command=shlex.join(["python", *sys.argv]))
 
