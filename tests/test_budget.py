@@ -1,6 +1,4 @@
-"""Time is a budget: what the notebooks took in the last whole run, in seconds of processor time.
-
-The budgets are those of a quiet machine; beside other work the same notebook has taken a quarter more."""
+"""Time is a budget: what the notebooks took in the last whole run, in seconds of processor time at the standard pace."""
 import json
 import subprocess
 import sys
@@ -10,7 +8,7 @@ from house import ROOT, notebooks
 from test_notebooks import EACH, LONGER, TIMES, TOGETHER, name
 
 ALL = {name(p) for p in notebooks()}
-BUSY = 1.5   # times the budget of a quiet machine, above which it is not the machine
+BUSY = 1.5   # times the budget, above which it is not what the pace misses: it changes while a notebook runs
 
 
 @pytest.fixture(scope="module")
