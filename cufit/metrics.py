@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHOOSE_BY', 'CHOOSERS', 'accuracy', 'per_class_recall', 'balanced_accuracy', 'auc', 'calibration_error',
            'quadratic_kappa', 'chosen_score', 'Seen', 'agreement', 'chosen_epochs', 'load_seen', 'label_precision',
-           'label_recall', 'scores', 'jsonable']
+           'label_recall', 'paired_interval', 'scores', 'jsonable']
 
 # %% ../nbs/api/metrics.ipynb #6c6960a9
 from dataclasses import dataclass, field
@@ -145,6 +145,19 @@ def label_recall(chosen, clean)->float:
     "Clean and chosen, over clean; nan where nothing is clean; arguments as in `label_precision`."
     _same_length(chosen=chosen, clean=clean)
     return float(chosen[clean].mean()) if clean.any() else float('nan')
+
+# %% ../nbs/api/metrics.ipynb #4ac5b64b
+def paired_interval(a:np.ndarray, # float [runs]: scores of one method
+                    b:np.ndarray, # float [runs]: of another one, of the same runs in the same order
+                    level:float=.95, # how sure, in (0, 1)
+                   )->tuple: # mean of a - b, lower and upper end; ends are nan for fewer than two
+    "Mean difference of two methods with Student's interval over the runs."
+    from scipy.stats import t
+    _same_length(a=a, b=b)
+    d = np.subtract(a, b)
+    if len(d) < 2: return float(d.mean()) if len(d) else float('nan'), float('nan'), float('nan')
+    half = t.ppf((1 + level)/2, len(d)-1)*d.std(ddof=1)/np.sqrt(len(d))
+    return float(d.mean()), float(d.mean()-half), float(d.mean()+half)
 
 # %% ../nbs/api/metrics.ipynb #2e386623
 def scores(probabilities:np.ndarray, # [N, K], rows sum to 1

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUN_SCORES', 'EPOCH_SCORES', 'RUN_PICKS', 'run_row', 'recorded_runs', 'pick_runs', 'epoch_curves', 'method_view',
-           'method_words', 'method_explorer']
+           'method_gaps', 'method_words', 'method_explorer']
 
 # %% ../../nbs/api/explore.runs.ipynb #7d9eef62
 import json
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import CufitError, choose, read_json
+from ..metrics import paired_interval
 from ..plot import curves
 from ..methods.record import BEFORE, TrainConfig
 from ..methods.contract import all_methods
@@ -161,6 +162,26 @@ def _epochs_view(runs, score, noise):
                  title=f'{100*noise:.0f} % noise')
     return fig, pd.DataFrame({m: dict(best=l.max(), at_epoch=l.argmax()+1, last=l[-1])
                               for m, l in lines.items()}).T.rename_axis('method')
+
+# %% ../../nbs/api/explore.runs.ipynb #c03eb273
+def method_gaps(runs:pd.DataFrame, # with method, noise, seed and the score; of one setting
+                than:str='linear', # the method that all are compared with
+                score:str='accuracy', # column that is compared
+               )->pd.DataFrame: # by noise and method: seeds, mean, difference, ends of its interval
+    "Mean of each method, and its paired difference to one of them with a 95 % interval."
+    choose(than, set(runs.method), 'method of these runs')
+    wide = runs.pivot(index=['noise', 'seed'], columns='method', values=score)
+    def row(rate, name):
+        own = wide.loc[rate][[name, than]] if name != than else wide.loc[rate][[name]]
+        own = own.dropna()
+        found = dict(seeds=len(own), mean=own[name].mean())
+        if name == than: return found
+        return found | dict(zip(('difference', 'low', 'high'),
+                                paired_interval(own[name], own[than])))
+    order = list(dict.fromkeys(runs.method))
+    return pd.DataFrame({(rate, name): row(rate, name) for rate in sorted(set(runs.noise))
+                         for name in order if wide.loc[rate][name].notna().any()}
+                       ).T.rename_axis(['noise', 'method']).astype(dict(seeds=int))
 
 # %% ../../nbs/api/explore.runs.ipynb #8a934e7d
 def _give(control, options): # a choice stays where it can; of several methods all are chosen anew
