@@ -152,12 +152,11 @@ def paired_interval(a:np.ndarray, # float [runs]: scores of one method
                     level:float=.95, # how sure, in (0, 1)
                    )->tuple: # mean of a - b, lower and upper end; ends are nan for fewer than two
     "Mean difference of two methods with Student's interval over the runs."
-    from scipy.stats import t
+    from scipy.stats import ttest_rel
     _same_length(a=a, b=b)
-    d = np.subtract(a, b)
-    if len(d) < 2: return float(d.mean()) if len(d) else float('nan'), float('nan'), float('nan')
-    half = t.ppf((1 + level)/2, len(d)-1)*d.std(ddof=1)/np.sqrt(len(d))
-    return float(d.mean()), float(d.mean()-half), float(d.mean()+half)
+    mean = float(np.subtract(a, b).mean()) if len(a) else float('nan')
+    if len(a) < 2: return mean, float('nan'), float('nan')
+    return mean, *map(float, ttest_rel(a, b).confidence_interval(level))
 
 # %% ../nbs/api/metrics.ipynb #2e386623
 def scores(probabilities:np.ndarray, # [N, K], rows sum to 1

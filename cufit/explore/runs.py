@@ -172,8 +172,7 @@ def method_gaps(runs:pd.DataFrame, # with method, noise, seed and the score; of 
     choose(than, set(runs.method), 'method of these runs')
     wide = runs.pivot(index=['noise', 'seed'], columns='method', values=score)
     def row(rate, name):
-        own = wide.loc[rate][[name, than]] if name != than else wide.loc[rate][[name]]
-        own = own.dropna()
+        own = wide.loc[rate][list({name, than})].dropna()
         found = dict(seeds=len(own), mean=own[name].mean())
         if name == than: return found
         return found | dict(zip(('difference', 'low', 'high'),
