@@ -7,6 +7,7 @@ reading of the data and one backbone, and appends a row a run to `results/noisy_
     python benchmarks/noisy_labels.py --data ../shared/data/pbc_blood_128.zip --weights ../shared/weights/deit_tiny_patch16_224_fp16.safetensors
 """
 import argparse
+import re
 import shlex
 import sys
 from datetime import date
@@ -65,18 +66,31 @@ def settings_of(args, method, seed):
 
 
 def table():
-    "The results as Markdown: mean over seeds, and the range where there are several."
-    rows = pd.read_csv(RESULTS/"noisy_labels.csv")
-    def options(part): return "".join(f", {o}" for o in dict.fromkeys([*part.precision[part.precision != "float32"].dropna(), *part.options.dropna()]))
-    def cell(v): return f"{100*v.mean():.1f}" + (f" ({100*v.min():.1f} to {100*v.max():.1f})" if len(v) > 1 else "")
-    for (name, noise), part in rows.groupby(["name", "noise"], sort=False):
-        part = part.iloc[part.method.map(["linear", "rein", "cufit"].index).argsort(kind="stable")]
-        first = part.iloc[0]
-        print(f"\n### {name}, {100*noise:.0f} %\n\n{first.data}, {first.backbone}, {first.n_train} training images, {100*noise:.0f} % symmetric noise, {first.epochs} epochs{options(part)}, tested on {first.n_test}; {first.machine}, {first.date}.\n\n```\n{chr(10).join(dict.fromkeys(part.command))}\n```\n")
-        print("| method | seed | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- |")
-        for method, g in part.groupby("method", sort=False):
+    "The results as Markdown: a table for each data set, image size and length, with mean over seeds and the range where there are several."
+    rows = pd.read_csv(RESULTS/"noisy_labels.csv").fillna(dict(options=""))
+    rows["pixels"] = rows.command.str.extract(r"--img-size (\d+)", expand=False).fillna("224")
+    def cell(v): return "-" if v.isna().any() else f"{100*v.mean():.1f}" + (f" ({100*v.min():.1f} to {100*v.max():.1f})" if len(v) > 1 else "")
+    for (data, n, pixels, epochs), part in rows.groupby(["data", "n_train", "pixels", "epochs"], sort=False):
+        print(f"\n### {data}, {n} images, {epochs} epochs\n\n{part.backbone.iloc[0]} at {pixels} px, tested on {part.n_test.iloc[0]} images; {', '.join(part.machine.unique())}, {' and '.join(dict.fromkeys((part.date.min(), part.date.max())))}.\n")
+        print("| noise | method | options | epoch by | seeds | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        same = ["noise", "method", "options", "precision", "choose", "choose_by"]   # a linear head hears nothing of `begins`
+        part = part.assign(order=part.method.map(["linear", "rein", "cufit"].index)).sort_values(["noise", "order"], kind="stable")
+        for (noise, method, *_), g in part.drop_duplicates([*same, "seed"], keep="last").groupby(same, sort=False):
+            first, asked = g.iloc[0], g.iloc[0].options.split()
+            options = " ".join([*asked, *[first.precision]*(first.precision != "float32")]) or "-"
+            by = first.choose if first.choose in ("last", "last10") else f"{first.choose}, {first.choose_by}"
             watched = f"{100*g.watched_test_best.mean():.1f}, {100*g.watched_test_last.mean():.1f}" if g.watched_test_best.notna().all() else "-"
-            print(f"| {method} | {', '.join(map(str, g.seed))} | {cell(g.accuracy)} | {cell(g.balanced_accuracy)} | {cell(g.label_precision)} | {cell(g.label_recall)} | {watched} | {g.minutes.median():.1f} |")
+            print(f"| {100*noise:.0f} % | {method} | {options} | {by} | {', '.join(map(str, sorted(g.seed)))} | {cell(g.accuracy)} | {cell(g.balanced_accuracy)} | {cell(g.label_precision)} | {cell(g.label_recall)} | {watched} | {g.minutes.median():.1f} |")
+        print(f"\n<details><summary>The commands</summary>\n\n```\n{chr(10).join(merged(part.command))}\n```\n</details>")
+
+
+def merged(commands):
+    "Commands that differ in their seeds, rates or methods alone, as one."
+    lists, found = re.compile(r" --(seeds|rates|methods)((?: [\w.]+)+)"), {}
+    for c in commands:
+        values = found.setdefault(lists.sub("", c), {})
+        for name, given in lists.findall(c): values.setdefault(name, {}).update(dict.fromkeys(given.split()))
+    return ["".join([c, *(f" --{name} {' '.join(sorted(v))}" for name, v in values.items())]) for c, values in found.items()]
 
 
 def main():

@@ -6,7 +6,7 @@
 __all__ = ['DYE_ORDER', 'FULL', 'WIDE', 'FAMILIES', 'SHARES', 'RINGS', 'wide_layers', 'wide_cells', 'palette', 'coloured',
            'textures', 'shapes', 'julia', 'fractals', 'draw_family', 'photograph_twice', 'turned', 'view', 'spectrum',
            'summary_loss', 'restore_loss', 'same_loss', 'whiten_patches', 'sine_positions', 'Pretraining',
-           'frozen_tokens', 'neighbour_accuracy', 'rate', 'made', 'pretrain', 'save_weights']
+           'frozen_tokens', 'neighbour_accuracy', 'made', 'pretrain', 'save_weights']
 
 # %% ../../nbs/api/frozen.pretrain.ipynb #219728c2
 import math, time
@@ -258,15 +258,6 @@ def neighbour_accuracy(model, seed:int=0, k:int=5)->float:
     return float((votes.argmax(1).numpy() == a).mean())
 
 # %% ../../nbs/api/frozen.pretrain.ipynb #75ab786e
-def rate(step:int, # from 1
-         steps:int, # in all
-         warmup:int=800, # steps in which it rises
-         hold:float=.65, # share of the steps after which it falls
-        )->float: # of the largest learning rate
-    "Rise, stay, and fall to zero as one minus a square root."
-    at = int(hold*steps)
-    return min(1, step/warmup) if step < at else 1 - math.sqrt((step-at)/(steps-at))
-
 def made(step:int, # from 1
          n:int, seed:int, # drawings of a batch, and of the run
         )->torch.Tensor: # float [2 n, 7, 64, 64], 0 to 1
@@ -275,9 +266,10 @@ def made(step:int, # from 1
     name = rng.choice(list(SHARES), p=list(SHARES.values()))
     return torch.from_numpy(photograph_twice(rng, name, n, 64)).float()/255
 
-def pretrain(steps:int=11_000, # batches
+def pretrain(steps:int=6_500, # batches
              batch_size:int=48, # drawings, each photographed twice
-             lr:float=1e-3, # largest learning rate
+             lr:float=1e-3, # learning rate, after the warm-up
+             warmup:int=800, # steps in which it rises
              seed:int=0, # of pictures, views, weights
              watch:int=500, # steps between two looks at the neighbours; 0 for none
              state=None, # file: what has been reached at each look; taken up if it is there
@@ -298,7 +290,7 @@ def pretrain(steps:int=11_000, # batches
         rows, done, spent = head['rows'], head['step'], head['seconds']
     start = time.perf_counter() - spent
     for step in progress(range(done+1, steps+1), 'pretrain'):
-        for group in optimizer.param_groups: group['lr'] = lr*rate(step, steps)
+        for group in optimizer.param_groups: group['lr'] = lr*min(1, step/warmup)
         losses = model.train()(made(step, batch_size, seed), generator(seed, 'views', step))
         optimizer.zero_grad()
         sum(weight*losses[k] for k, weight in model.losses.items()).backward()
