@@ -18,17 +18,20 @@ import pandas as pd
 import torch
 from common import RESULTS, machine, options_of, record
 
-from cufit.core import read_json
+from cufit.core import load_tensors, read_json
 from cufit.frozen.backbone import load_backbone
-from cufit.metrics import chosen_epochs, load_seen
+from cufit.methods.contract import load_method
+from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, load_seen
 from cufit.run.settings import same_place, load_splits, split_settings
 from cufit.run.experiment import train_run
 
 
-def accuracy_by_epoch(run):
-    "Test accuracy of the watched images by epoch, as `train_run` wrote it; empty where nothing was watched."
+def accuracy_by_epoch(run, seconds):
+    "Accuracy of the watched images by epoch, as `train_run` wrote it, and the minutes until then, of `seconds` in all; empty where nothing was watched."
     path = run/"curves.csv"
-    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    if not path.is_file(): return pd.DataFrame()
+    epochs = pd.read_csv(run/"history.csv").seconds
+    return pd.read_csv(path).assign(minutes=(seconds - epochs.sum() + epochs.cumsum())/60)   # the kept passes come before the first epoch
 
 
 def one(args, method, seed, noise, splits, vit):
@@ -40,13 +43,13 @@ def one(args, method, seed, noise, splits, vit):
         then = read_json(out/"config.json")
         if differ := {k: (then.get(k), v) for k, v in settings.items() if then.get(k) != v and k != "device" and not (k in ("data", "weights") and same_place(then.get(k), v))}: raise SystemExit(f"{out} was run with other settings (then, now): {differ}. Choose another --name.")
     m = read_json(out/"metrics.json") if (out/"metrics.json").is_file() else train_run(out, splits=splits, vit=vit, resume=(out/"resume.safetensors").is_file(), **settings)
-    then, curve = read_json(out/"config.json"), accuracy_by_epoch(out)
+    then, curve = read_json(out/"config.json"), accuracy_by_epoch(out, m["seconds"])
     chosen = {f"epoch_{n}": e for n, e in chosen_epochs(load_seen(out/"validation.npz")).items() if n != "last10"}
     if len(curve):
         (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
         curve.round(4).to_csv(RESULTS/"curves"/f"{run}.csv", index=False)
     return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, choose=then["choose"], choose_by=then["choose_by"], precision=args.precision, options=" ".join(settings["options"]), images_seed=seed if args.images_seed is None else args.images_seed,
-                accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), recall=" ".join("-" if v is None else f"{v:.3f}" for v in m["per_class_recall"]), best_epoch=m["best_epoch"],
+                accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), recall=" ".join("-" if v is None else f"{v:.3f}" for v in m["per_class_recall"]), best_epoch=m["best_epoch"], **at_last(out, m, splits, vit, args.precision),
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
                 label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **chosen,
                 machine=machine(vit.device), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *without_places(sys.argv)]))
@@ -55,6 +58,15 @@ def one(args, method, seed, noise, splits, vit):
 def without_places(argv):
     "The command without folders of this machine, which change no figure."
     return [a for a, before in zip(argv, ["", *argv]) if a not in ("--cache", "--out") and before not in ("--cache", "--out")]
+
+
+def at_last(out, m, splits, vit, precision):
+    "Scores of the last epoch on all test images; the run's own where it took that epoch."
+    if m["best_epoch"] == m["epochs"]-1: return dict(last_accuracy=round(m["accuracy"], 4), last_balanced_accuracy=round(m["balanced_accuracy"], 4))
+    method = load_method(out, vit)
+    method.modules.load_state_dict(load_tensors(out/"last.safetensors")[0])
+    said, test = method.predict(splits.test, precision=precision), splits.test
+    return dict(last_accuracy=round(accuracy(said, test.labels), 4), last_balanced_accuracy=round(balanced_accuracy(said, test.labels, len(test.classes)), 4))
 
 
 def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of labels to which no noise was added

@@ -255,9 +255,15 @@ class Embedded:
     sha256:str # of the file
     model:str # `weights_sha256` of the model that it makes: what run folders know it by
 
-EMBEDDED = dict(pocket_vit=Embedded(
-    'pocket_vit.safetensors', 'c5bc03f73969f20471ba1111d03e35c0b548757359ec14a41cafed179cafdc02',
-    'baa3e213588b9762c61cbcbf1a4556604a964db10254ce7167581721f509f705'))
+EMBEDDED = dict(
+    pocket_vit=Embedded(     # that of the lessons
+        'pocket_vit.safetensors',
+        'c5bc03f73969f20471ba1111d03e35c0b548757359ec14a41cafed179cafdc02',
+        'baa3e213588b9762c61cbcbf1a4556604a964db10254ce7167581721f509f705'),
+    pocket_vit_2=Embedded(   # trained longer
+        'pocket_vit_2.safetensors',
+        '699aeeccd6c05c35795e52784936ce83c561dbf3803f74bbcd2fe27ddeaced5f',
+        '418132c2a7e3788f2224ff059d4ffa8a91d0626af5fc4e44df9e1441b30f9ca2'))
 
 def embedded_name(name:str, # of a backbone
                   sha256:str=None, # `FrozenViT.sha256` that is wanted

@@ -266,7 +266,7 @@ def made(step:int, # from 1
     name = rng.choice(list(SHARES), p=list(SHARES.values()))
     return torch.from_numpy(photograph_twice(rng, name, n, 64)).float()/255
 
-def pretrain(steps:int=6_500, # batches
+def pretrain(steps:int=6_000, # batches
              batch_size:int=48, # drawings, each photographed twice
              lr:float=1e-3, # learning rate, after the warm-up
              warmup:int=800, # steps in which it rises
