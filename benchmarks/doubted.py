@@ -30,10 +30,11 @@ def main():
     if not np.array_equal(train.labels, noise.clean): raise SystemExit(f"{run} was trained on other images than {args.data} with --images-seed {args.images_seed}; give the seed of the run.")
     kept = np.load(run/"selection.npz")["trained"][:, -1]      # epochs x images, of the LAM
     found, missed = noise.flipped & ~kept[len(kept)//2:].any(0), noise.flipped & kept[len(kept)//2:].all(0)
-    rows = np.concatenate([np.flatnonzero(found)[:12], np.flatnonzero(missed)[:6]])
-    print(f"{noise.flipped.sum()} of {len(train)} labels are wrong; {found.sum()} of them were never kept in the second half of the epochs, {missed.sum()} always")
+    spread = lambda rows, n: rows[np.linspace(0, len(rows)-1, min(n, len(rows))).astype(int)]   # the file is sorted by class
+    rows = np.concatenate([spread(np.flatnonzero(found), 6), spread(np.flatnonzero(missed), 6)])
+    print(f"{noise.flipped.sum()} of {len(train)} labels are wrong; {found.sum()} of them were never kept in the second half of the epochs, {missed.sum()} always; {(~noise.flipped & ~kept[len(kept)//2:].any(0)).sum()} right ones were never kept")
     images = np.stack([train.images[i] for i in rows])
-    (RESULTS/f"{args.name}.png").write_bytes(figure_png(image_grid(images, label_titles(noise, rows), columns=6, marks=[False]*12+[True]*(len(rows)-12))))
+    (RESULTS/f"{args.name}.png").write_bytes(figure_png(image_grid(images, label_titles(noise, rows), columns=6, width=6., marks=[False]*6+[True]*(len(rows)-6)), colors=96, optimize=True))
 
 
 if __name__ == "__main__": main()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUN_SCORES', 'EPOCH_SCORES', 'RUN_PICKS', 'run_row', 'recorded_runs', 'pick_runs', 'epoch_curves', 'method_view',
-           'method_gaps', 'method_words', 'method_explorer']
+           'method_gaps', 'gap_words', 'method_words', 'method_explorer']
 
 # %% ../../nbs/api/explore.runs.ipynb #7d9eef62
 import json
@@ -35,6 +35,7 @@ EPOCH_SCORES = dict(test_balanced='balanced accuracy on test', test='accuracy on
                     given='accuracy on given training labels',
                     clean='accuracy on clean training labels')
 RUN_PICKS = ('data', 'backbone', 'adapter', 'setting')
+_SHARED = ('begins', 'tokens', 'adapter')   # options that all methods of a setting have alike
 _DEFAULTS = json.loads(json.dumps(asdict(RunConfig()) | asdict(TrainConfig())))
 _MATTERS = ('img_size', 'resize', 'noise_kind', 'clean_val', 'batch_size', 'lr', 'weight_decay',
             'milestones', 'gamma', 'flip', 'precision')
@@ -51,7 +52,10 @@ def run_row(config:dict, # settings of the run; what is missing is as in `filled
     adapter = c.get('adapter') or (known.options.get('adapter', '-') if known else '-')
     setting = (f'{name}: '*bool(name) + f'{found["n_train"]} images, {c["epochs"]} epochs'
                + ''.join(f', {k} {c[k]}' for k in _MATTERS if c[k] != _DEFAULTS[k]))
-    method = c['method'] + (f', {c["views"]} views' if c['views'] else '')
+    given = c.get('options') or ()
+    given = given.split() if isinstance(given, str) else given
+    method = (c['method'] + (f', {c["views"]} views' if c['views'] else '')
+              + ''.join(f', {o}' for o in given if o.partition('=')[0] not in _SHARED))
     who = dict(data=Path(c['data']).name, backbone=c['backbone'], adapter=adapter, setting=setting,
                method=method, noise=float(c['noise']), seed=int(c['seed']))
     return (who | {k: found.get(k) for k in RUN_SCORES}
@@ -172,15 +176,33 @@ def method_gaps(runs:pd.DataFrame, # with method, noise, seed and the score; of 
     choose(than, set(runs.method), 'method of these runs')
     wide = runs.pivot(index=['noise', 'seed'], columns='method', values=score)
     def row(rate, name):
-        own = wide.loc[rate][list({name, than})].dropna()
+        both = wide.loc[rate][list({name, than})].dropna()
+        # where none can be compared, the method's own mean
+        own = both if len(both) else wide.loc[rate][[name]].dropna()
         found = dict(seeds=len(own), mean=own[name].mean())
-        if name == than: return found
+        if name == than or not len(both): return found
         return found | dict(zip(('difference', 'low', 'high'),
                                 paired_interval(own[name], own[than])))
     order = list(dict.fromkeys(runs.method))
     return pd.DataFrame({(rate, name): row(rate, name) for rate in sorted(set(runs.noise))
                          for name in order if wide.loc[rate][name].notna().any()}
-                       ).T.rename_axis(['noise', 'method']).astype(dict(seeds=int))
+                       ).T.reindex(columns=['seeds', 'mean', 'difference', 'low', 'high']
+                                 ).rename_axis(['noise', 'method']).astype(dict(seeds=int))
+
+def gap_words(runs:pd.DataFrame, # as in `method_gaps`
+              than=('linear', 'rein'), # the methods that all are compared with
+              score:str='accuracy', # column that is compared
+             )->pd.DataFrame: # of texts, in per cent, by noise and method
+    "Mean of each method and its paired differences, with 95 % intervals, as one reads them."
+    def words(g):
+        if pd.isna(g.difference): return ''
+        said = f'{100*g.difference:+.1f}'
+        return said if pd.isna(g.low) else f'{said} ({100*g.low:+.1f} to {100*g.high:+.1f})'
+    gaps = {t: method_gaps(runs, t, score) for t in than}
+    own = method_gaps(runs, than[0], score)
+    means = {score.replace('_', ' '): (100*own['mean']).map('{:.1f}'.format)}
+    return pd.DataFrame(dict(seeds=own.seeds) | means
+                        | {f'over {t}': g.apply(words, axis=1) for t, g in gaps.items()})
 
 # %% ../../nbs/api/explore.runs.ipynb #8a934e7d
 def _give(control, options): # a choice stays where it can; of several methods all are chosen anew
