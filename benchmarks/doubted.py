@@ -1,6 +1,6 @@
-"""What a run found: training images whose wrong labels the LAM was never trained on in the second half of the epochs, and such as it kept to the end.
+"""What a run found: training images whose wrong labels the LAM was never trained on in the second half of the epochs, and such as it kept in all of them.
 
-Reads a run folder of `noisy_labels.py` and writes `results/<name>.png`, the picture of lesson 5 and of the README. Above each image stands
+Reads a run folder of `noisy_labels.py` and writes `results/<name>.png`, the picture of the README. Above each image stands
 the label it was given and in brackets the right one. Only for data whose licence allows to show images: PBC (Acevedo et al. 2020) is CC BY 4.0.
 
     python benchmarks/doubted.py runs/benchmark/pbc_late9-cufit-0.4-0 --data ../shared/data/pbc_blood_128.zip

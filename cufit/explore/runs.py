@@ -199,7 +199,7 @@ def gap_words(runs:pd.DataFrame, # as in `method_gaps`
         said = f'{100*g.difference:+.1f}'
         return said if pd.isna(g.low) else f'{said} ({100*g.low:+.1f} to {100*g.high:+.1f})'
     gaps = {t: method_gaps(runs, t, score) for t in than}
-    own = method_gaps(runs, than[0], score)
+    own = gaps[than[0]]
     means = {score.replace('_', ' '): (100*own['mean']).map('{:.1f}'.format)}
     return pd.DataFrame(dict(seeds=own.seeds) | means
                         | {f'over {t}': g.apply(words, axis=1) for t, g in gaps.items()})
