@@ -12,6 +12,7 @@ import sys
 import pandas as pd
 from common import RESULTS
 
+from cufit.explore.runs import run_name
 from cufit.metrics import CHOOSERS
 
 
@@ -19,13 +20,13 @@ def losses():
     "A row a run: where, and the loss of each chooser in points."
     rows = []
     for table in ("pocket", "noisy_labels"):
-        runs = pd.read_csv(RESULTS/f"{table}.csv")
+        runs = pd.read_csv(RESULTS/f"{table}.csv").fillna(dict(options=""))
         for r in runs[runs.get("epoch_last", pd.Series(index=runs.index)).notna()].to_dict("records"):
-            path = RESULTS/"curves"/f"{r.get('name', table)}-{r['method']}-{r['noise']}-{r['seed']}.csv"
+            path = RESULTS/"curves"/f"{run_name(r.get('name', table), r['method'], r.get('options', ''), r['noise'], r['seed'])}.csv"
             if not path.is_file(): continue
             test = 100*pd.read_csv(path).test_balanced
             found = {c: test[int(r[f"epoch_{c}"])] for c in CHOOSERS if c != "last10"} | dict(last10=test[-10:].mean())
-            rows.append(dict(data=r.get("data", "drawn cells"), name=r.get("name", table), method=r["method"], noise=r["noise"], seed=r["seed"]) | {c: test.max()-v for c, v in found.items()})
+            rows.append(dict(data=r.get("data", "drawn cells"), name=r.get("name", table), method=r["method"] + r.get("options", ""), noise=r["noise"], seed=r["seed"]) | {c: test.max()-v for c, v in found.items()})
     return pd.DataFrame(rows)
 
 

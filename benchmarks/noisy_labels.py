@@ -19,6 +19,7 @@ import torch
 from common import RESULTS, machine, options_of, record
 
 from cufit.core import load_tensors, read_json
+from cufit.explore.runs import run_name
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.contract import load_method
 from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, load_seen
@@ -37,7 +38,7 @@ def accuracy_by_epoch(run, seconds):
 def one(args, method, seed, noise, splits, vit):
     "One run and its row."
     settings = settings_of(args, method, seed) | dict(noise=noise)
-    run = f"{args.name}-{method}-{noise}-{seed}"
+    run = run_name(args.name, method, settings["options"], noise, seed)
     out = Path(args.out)/run
     if (out/"metrics.json").is_file():
         then = read_json(out/"config.json")
@@ -123,7 +124,7 @@ def main():
     vit = load_backbone(args.backbone, args.weights, args.img_size, device=args.device)
     for seed in args.seeds:
         splits = load_splits(split_settings(settings_of(args, "linear", seed))[0], vit.img_size, seed if args.images_seed is None else args.images_seed)
-        for noise, method in product(args.rates, args.methods): record("noisy_labels", [one(args, method, seed, noise, splits, vit)], ("name", "method", "noise", "seed"))
+        for noise, method in product(args.rates, args.methods): record("noisy_labels", [one(args, method, seed, noise, splits, vit)], ("name", "method", "options", "noise", "seed"))
 
 
 if __name__ == "__main__": main()

@@ -135,7 +135,6 @@ def _label(ax, xlabel, ylabel, title, ylim):
 def _end_labels(ax, ends, size=10):
     low, high = ax.get_ylim(); tall = ax.figure.get_figheight()*.78*72       # points
     at = spread([y for _,_,y,_ in ends], (high-low)*size*1.25/tall)
-    right = max(x for _,x,_,_ in ends)
     for (name,x,y,color),h in zip(ends, at):
         ax.annotate(shorten(name, 24), (x, y), xytext=(12, (h-y)/(high-low)*tall),
                     textcoords='offset points', va='center', fontsize=size, annotation_clip=False,

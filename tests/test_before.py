@@ -81,3 +81,18 @@ def test_embedded_weights_stay_loadable_when_others_follow(old, monkeypatch, tmp
     assert load_method(old/"linear").vit.sha256 == first.model
     assert abs(evaluate_run(old/"linear")["accuracy"]-read_json(old/"linear"/"metrics.json")["accuracy"]) < 2e-3
     assert train_run(old/"cut", resume=True, **SETTINGS)["epochs"] == 2
+
+
+def test_watched_sets_of_which_one_module_was_heard(tmp_path):
+    "A state as versions until 0.2.0 wrote it holds what the predicting module said; the others join from the next epoch on."
+    from cufit.methods.record import train_config
+    splits = load("cells", limit=32)
+    def run(epochs, **more):
+        method, config = Cufit(load_backbone(), splits.train.classes), train_config(epochs=epochs, batch_size=16, lr=3e-3, milestones=(), checkpoint_seconds=0)
+        return method.fit(splits.train, splits.val, config, tmp_path, dict(test=splits.test.subset(range(8))), **more)
+    run(1)
+    tensors, head = load_tensors(tmp_path/"resume.safetensors")
+    save_tensors(tmp_path/"resume.safetensors", tensors | {"watch/test": tensors["watch/test"][:, -1].contiguous()}, **head)
+    first, second = run(2, resume=True).predictions["test"]
+    assert first.shape == second.shape == (3, 8)
+    assert (first[:2] == -1).all() and (first[2] >= 0).all() and (second >= 0).all()

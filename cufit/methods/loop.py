@@ -245,7 +245,11 @@ def _restore_history(self:_Run, tensors, head):
     if then != sorted(h.predictions):
         raise CufitError(f'{self.folder} was begun watching {then}, now {sorted(h.predictions)}. '
                          'Watch the same sets.')
-    for n in then: h.predictions[n] = list(tensors[f'watch/{n}'].numpy())
+    for n in then: h.predictions[n] = list(_by_module(tensors[f'watch/{n}'].numpy(), h.modules))
+
+def _by_module(watched, modules): # [E, n] of version 0.2.0 and before is of the predicting module
+    if watched.ndim == 3: return watched
+    return np.stack([np.full_like(watched, -1)]*(len(modules)-1) + [watched], 1)
 
 # %% ../../nbs/api/methods.loop.ipynb #cd286420
 def _copy(state): return {k: v.detach().clone() for k, v in state.items()}
@@ -260,6 +264,8 @@ def val_scores(method, # a `Method`
 def _said(method, val, config, names): # name -> predictions and probabilities
     out = method.evaluate(val, names, precision=config.precision, again=True)
     return {n: (method.decode(z).numpy(), method.probabilities(z).numpy()) for n, z in out.items()}
+
+def _classes(every): return np.stack([s for s, _ in every.values()]).astype(np.int16)   # [M, n]
 
 def _scores(said, p, val, config): # accuracy, chosen score
     right = accuracy(said, val.labels)
@@ -280,10 +286,10 @@ def after_epoch(self:_Run, losses, trained, val, watch, started):
     h.rows.append(row); h.trained.append(trained)
     seen = h.seen = h.seen or Seen(np.array(val.labels))
     seen.scores.append(score)
-    seen.said.append(np.stack([s for s, _ in every.values()]).astype(np.int16))
+    seen.said.append(_classes(every))
     seen.sure.append(np.stack([p.max(1) for _, p in every.values()]).astype(np.float16))
     for n, data in watch.items():
-        h.predictions[n].append(m.predict(data, c.precision, again=True).astype(np.int16))
+        h.predictions[n].append(_classes(_said(m, data, c, list(m.modules))))
     if (worth := CHOOSERS[c.choose](seen)) > h.best:
         h.best,h.best_epoch,self.best = worth,self.epoch,_copy(m.modules.state_dict())
     if c.keep_last:

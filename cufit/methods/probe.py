@@ -100,7 +100,7 @@ class ClosedForm(FeatureMethod):
         self.history.best,self.history.best_epoch = right,0
         for n, data in (watch or {}).items():
             self.history.predictions[n].append(
-                self.predict(data, config.precision).astype(np.int16))
+                self.predict(data, config.precision).astype(np.int16)[None])
         self.vit.check_frozen()
         if folder and team().main: self.save(folder); self.history.save(folder, train)
         team().wait()

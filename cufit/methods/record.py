@@ -119,7 +119,8 @@ class History:
     modules:list # names, in the order in which samples are handed on
     rows:list=field(default_factory=list) # one dict per epoch
     trained:list=field(default_factory=list) # bool [M, N] per epoch: rows each module trained on
-    predictions:dict=field(default_factory=dict) # watched set -> list by epoch: int16 [n] predicted
+    # watched set -> list by epoch: int16 [M, n] that each module predicted; -1: not recorded
+    predictions:dict=field(default_factory=dict)
     seen:Seen=None # what every module said of validation
     best_epoch:int=-1 # chosen on validation
     best:float=-math.inf # what the chooser made of it

@@ -38,14 +38,21 @@ def curve_table(history:History, # with watched sets 'train', 'test' or both
                 noise:NoiseRecord, # of the training labels
                 test_labels:np.ndarray=None, # int [n], clean labels of the watched test set
                )->pd.DataFrame: # one row per epoch
-    "Accuracy per epoch of the predicting module: on given and on clean training labels, and test."
-    k,seen = len(noise.classes),history.predictions
+    """Accuracy per epoch of the predicting module: on given and on clean training labels, and test.
+    Columns that end in `_` and a name are of the other modules."""
+    k = len(noise.classes)
+    scores = dict(train=dict(given=lambda p: accuracy(p, noise.given),
+                             clean=lambda p: accuracy(p, noise.clean)),
+                  test=dict(test=lambda p: accuracy(p, test_labels),
+                            test_balanced=lambda p: balanced_accuracy(p, test_labels, k)))
     rows = [dict(epoch=e) for e in range(len(history.trained))]
-    for row, p in zip(rows, seen.get('train', [])):
-        row |= dict(given=accuracy(p, noise.given), clean=accuracy(p, noise.clean))
-    for row, p in zip(rows, seen.get('test', [])):
-        row |= dict(test=accuracy(p, test_labels),
-                    test_balanced=balanced_accuracy(p, test_labels, k))
+    *others,last = history.modules
+    for module, end in [(last, ''), *((m, f'_{m}') for m in others)]:
+        i = history.modules.index(module)
+        for part, found in history.predictions.items():
+            for row, p in zip(rows, found):
+                if (p[i] < 0).any(): continue   # a run of an older version heard the last alone
+                row |= {f'{name}{end}': score(p[i]) for name, score in scores[part].items()}
     return pd.DataFrame(rows)
 
 # %% ../../nbs/api/run.report.ipynb #5a005e23
