@@ -17,8 +17,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 from common import RESULTS, machine, options_of, record
+from oracle import METHODS, Oracle
 
 from cufit.core import load_tensors, read_json
+from cufit.data.noise import corrupt
 from cufit.explore.runs import run_name
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.contract import load_method
@@ -38,6 +40,7 @@ def accuracy_by_epoch(run, seconds):
 def one(args, method, seed, noise, splits, vit):
     "One run and its row."
     settings = settings_of(args, method, seed) | dict(noise=noise)
+    Oracle.flipped = corrupt(splits.train, "symmetric", noise, seed)[1].flipped
     run = run_name(args.name, method, settings["options"], noise, seed)
     out = Path(args.out)/run
     if (out/"metrics.json").is_file():
@@ -87,7 +90,7 @@ def table():
         print(f"\n### {data}, {n} images, {epochs} epochs\n\n{part.backbone.iloc[0]} at {pixels} px, tested on {part.n_test.iloc[0]} images; {', '.join(part.machine.unique())}, {' and '.join(dict.fromkeys((part.date.min(), part.date.max())))}.\n")
         print("| noise | method | options | epoch by | seeds | accuracy, % | balanced accuracy, % | label precision, % | label recall, % | watched test: best, last epoch, % | minutes |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
         same = ["noise", "method", "options", "precision", "choose", "choose_by"]   # a linear head hears nothing of `begins`
-        part = part.assign(order=part.method.map(["linear", "rein", "cufit"].index)).sort_values(["noise", "order"], kind="stable")
+        part = part.assign(order=part.method.map(METHODS.index)).sort_values(["noise", "order"], kind="stable")
         for (noise, method, *_), g in part.drop_duplicates([*same, "seed"], keep="last").groupby(same, sort=False):
             first, asked = g.iloc[0], g.iloc[0].options.split()
             options = " ".join([*asked, *[first.precision]*(first.precision != "float32")]) or "-"

@@ -5,6 +5,7 @@ at several rates of symmetric noise. Each seed draws cells, noise and weights of
 
     python benchmarks/pocket.py --rates 0.4                                      the setting of the lessons, with curves
     python benchmarks/pocket.py --rates 0 0.2 0.6 --ends                         other rates
+    python benchmarks/pocket.py --methods oracle                                 one adapter on the right labels only
     python benchmarks/pocket.py --no-flip --methods rein --rates 0.4 --name pocket_no_flip   one adapter without flips
     python benchmarks/pocket.py --methods cufit --rates 0.4 --views 8 --name pocket_views     an LPM that learns from cached views
 """
@@ -16,6 +17,7 @@ from itertools import product
 import pandas as pd
 import torch
 from common import RESULTS, machine, options_of, record
+from oracle import METHODS, Oracle
 
 from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, label_precision, label_recall
 from cufit.run.report import curve_table
@@ -26,6 +28,7 @@ from cufit.run.settings import method_options
 def one(name, method, seed, noise, settings, ends=False):
     "Train one method; the epoch is chosen on validation. Test accuracy of every epoch comes from watching, which costs a third of the time; with `ends` only the chosen and the last epoch are scored."
     lesson = lesson_setup("pocket", seed, noise=noise, **settings | dict(method=method, options=options_of(method, settings.get("options", ()))))
+    Oracle.flipped = lesson.record.flipped
     started = time.perf_counter()
     m = lesson.method(method, **method_options(lesson.config))
     watch = {} if ends else dict(test=lesson.test) | ({"train": lesson.train} if method == "rein" else {})   # what memorises is looked at twice
@@ -61,8 +64,7 @@ def table(path):
     columns = {c: n for c, n in columns.items() if c in rows}
     def cell(v): return "-" if v.isna().any() else f"{100*v.mean():.1f} ({100*v.min():.1f} to {100*v.max():.1f})"
     print(f"| method | noise | seeds | {' | '.join(columns.values())} |\n|{' --- |'*(len(columns)+3)}")
-    order = {m: i for i, m in enumerate(("linear", "rein", "cufit"))}
-    for (noise, method), g in sorted(rows.groupby(["noise", "method"]), key=lambda kv: (kv[0][0], order[kv[0][1]])):
+    for (noise, method), g in sorted(rows.groupby(["noise", "method"]), key=lambda kv: (kv[0][0], METHODS.index(kv[0][1]))):
         print(f"| {method} | {100*noise:.0f} % | {len(g)} | {' | '.join(cell(g[c]) for c in columns)} |")
 
 
