@@ -31,7 +31,7 @@ colab: .venv/ready-dev
 	CUFIT_COLAB=$(CURDIR)/.venv/colab/bin/python $(BIN)/python -m pytest -q -rs tests/test_colab.py
 
 lab: .venv/ready-dev
-	$(BIN)/jupyter lab nbs
+	$(BIN)/jupyter lab nbs/lessons/0_start_here.ipynb
 
 docs: .venv/ready-docs
 	$(BIN)/python tools/make_site.py

@@ -83,10 +83,11 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
                                        'full.head=10; may be given again')]=None,
           sampler:Annotated[str, option('every_row, balanced, progressive or '
                                         'natural_beside_balanced')]='every_row',
-          choose:Annotated[str, option('how the epoch is chosen: validation, smoothed, agreed, '
-                                       'steady, sure, last or last10')]='validation',
-          choose_by:Annotated[str, option('score on validation that the epoch is chosen by: '
-                                          'accuracy, balanced_accuracy, kappa or auc')]='accuracy',
+          choose:Annotated[Text, option('which epoch is taken: last, last10, validation, smoothed, '
+                                        'agreed, steady or sure; last unless given, or validation '
+                                        'where --choose-by is')]=None,
+          choose_by:Annotated[Text, option('score on validation: accuracy (unless given), '
+                                           'balanced_accuracy, kappa or auc')]=None,
           precision:Annotated[str, option('float32, tf32, bfloat16 or float16')]='float32',
           compile:Annotated[bool, option('run the backbone through torch.compile')]=False,
           seed:Annotated[int, option('seed of weights, shuffling and augmentation')]=0,

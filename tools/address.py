@@ -8,7 +8,7 @@ from configparser import ConfigParser
 
 from house import ROOT, notebooks
 
-FIRST = "lessons/1_data.ipynb"   # what the home page offers
+FIRST = "lessons/0_start_here.ipynb"   # what the home page offers
 CLONE = re.compile(r"git clone \S+ && cd \S+")
 
 
@@ -49,7 +49,7 @@ def rewritten(cells, name, cfg):
     cells = [c for c in cells if not is_ours(c)]
     for c in cells:
         if c["cell_type"] == "markdown": c["source"] = CLONE.sub(f"git clone {cfg['git_url']} && cd {cfg['repo']}", "".join(c["source"])).splitlines(keepends=True)
-    first = colab(cfg, FIRST) and badge(cfg, FIRST).replace("Open in Colab", "Open in Colab: lesson 1")
+    first = colab(cfg, FIRST) and badge(cfg, FIRST).replace("Open in Colab", "Open in Colab: start here")
     if name == "index.ipynb": return [cells[0], *([cell("markdown", first, "badge")] if first else []), *cells[1:]]
     return [cells[0], cell("markdown", badge(cfg, name), "badge"), cell("code", install(cfg, name), "install"), *cells[1:]]
 

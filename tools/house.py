@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 400   # of a room, as exported
-PARTS = dict(lessons="Lessons", howto="How-to", neighbours="Neighbours", api="Reference")   # folders of nbs/, in the reader's order
+PARTS = dict(lessons="Lessons", howto="How-to", lookup="Look up", neighbours="Neighbours", api="Reference")   # folders of nbs/, in the reader's order
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Wing:
 
 HOUSE = (
     Wing("", "core figure plot metrics", "seeds, devices, errors, files; colours and grids of images; drawings of numbers; scores", "what several wings need"),
-    Wing("data", "images sampling imageset noise prior", "what a training set is",
-         "a rule about patients: `sampling` if it draws splits, `imageset` if it checks them; a kind of label noise: `noise`; how frequent classes are: `prior`"),
+    Wing("data", "images sampling checks imageset noise prior", "what a training set is",
+         "a rule about patients: `sampling` if it draws splits, `checks` if it refuses them; a kind of label noise: `noise`; how frequent classes are: `prior`"),
     Wing("sources", "files listing reading tables readers download catalog store", "where a training set comes from",
          "a public data set to download: `catalog`; a layout of folders: `files`; a kind of table: `tables`; another format: `readers`"),
     Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures: a room of its own"),

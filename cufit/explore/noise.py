@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from ..core import CufitError, choose, numpy_rng
-from ..figure import draw_images, new_figure
+from ..figure import CYCLE, draw_images, new_figure
 from ..plot import draw_matrix, shorten
 from ..data.noise import KINDS, corrupt
 from .panel import picture_panel
@@ -52,6 +52,19 @@ def _samples(ax, image_set, record, k, seed, shown, columns):
                 columns, record.flipped[rows], 3.85)
 
 # %% ../../nbs/api/explore.noise.ipynb #1aba8c78
+def _flood(ax, record, k): # images that carry each label, right and wrong; class k framed
+    right, given = record.counts.diagonal(), record.counts.sum(0)
+    at = np.arange(len(given))
+    ax.bar(at, right, color=CYCLE[0], label='right')
+    ax.bar(at, given-right, bottom=right, color=CYCLE[1], label='wrong')
+    ax.bar(k, given[k], fill=False, edgecolor='black', lw=1.6)
+    for i, (r, g) in enumerate(zip(right, given)):
+        ax.text(i, g, f'{r} of {g}', ha='center', va='bottom', fontsize=9)
+    ax.set_xticks(at, [shorten(c, 11) for c in record.classes], fontsize=9)
+    ax.set_ylim(0, max(given.max(), 1)*1.18)
+    ax.set_title('images by given label: how many are right', fontsize=11)
+    ax.legend(frameon=False, fontsize=9, ncols=2)
+
 def noise_view(image_set, # an `ImageSet` with clean labels
                kind:str='symmetric', # a noise kind
                rate:float=0.4, # 0 to 1
@@ -59,12 +72,13 @@ def noise_view(image_set, # an `ImageSet` with clean labels
                klass=0, # class to look at, by number or name
                shown:int=12, # number of samples drawn
               )->tuple: # (Figure, dict of numbers)
-    "What one class is left with under noise, beside the realised matrix."
+    "What noise leaves all classes and one of them with, beside the realised matrix."
     k = class_number(image_set.classes, klass)
     _, record = corrupt(image_set, kind, rate, seed)
-    fig = new_figure(7.4, 3.8, None)
-    _samples(fig.add_axes((.005, .02, .52, .88)), image_set, record, k, seed, shown, 4)
-    ax = fig.add_axes((.655, .14, .335, .7)); numbers = [str(i) for i in range(len(record.classes))]
+    fig = new_figure(7.4, 5.5, None)
+    _flood(fig.add_axes((.09, .75, .895, .19)), record, k)
+    _samples(fig.add_axes((.005, .015, .52, .6)), image_set, record, k, seed, shown, 4)
+    ax = fig.add_axes((.655, .1, .335, .46)); numbers = [str(i) for i in range(len(record.classes))]
     draw_matrix(ax, record.realised,
                 ([f'{shorten(c, 12)} {i}' for i,c in zip(numbers, record.classes)], numbers),
                 1, '.2f', size=max(5, min(10, 58/len(numbers))))
@@ -87,6 +101,7 @@ def noise_explorer(image_set, # an `ImageSet` with clean labels
                    kind:str='symmetric', # at the start
                    rate:float=0.4, # at the start, 0 to 0.9
                    seed:int=0, # at the start
+                   klass=0, # at the start, by number or name
                   )->widgets.VBox:
     "Kind, rate, seed and class of label noise, and what they leave a class with."
     def view(**settings): fig, n = noise_view(image_set, **settings); return fig, noise_words(n)
@@ -97,5 +112,6 @@ def noise_explorer(image_set, # an `ImageSet` with clean labels
                                  readout_format='.2f', continuous_update=False),
         seed=widgets.BoundedIntText(value=seed, min=0, max=9999, description='seed'),
         klass=widgets.Dropdown(options=[(c, i) for i,c in enumerate(image_set.classes)],
-                               value=0, description='class'))
+                               value=class_number(image_set.classes, klass),
+                               description='class'))
     return picture_panel(view, controls)

@@ -197,20 +197,23 @@ def adapter_figure()->Figure:
 
 # %% ../../nbs/api/explore.pictures.ipynb #5c881af3
 def curriculum_figure()->Figure:
-    "CUFIT as data flow: which samples train which module, on one frozen ViT."
-    fig = new_figure(7, 3, None)
-    ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 14), ylim=(0, 6)); ax.axis('off')
-    _box(ax, .25, 2.6, 2.2, 1.7, '#DDDDDD', 'batch', 'images and\ngiven labels')
-    for x,name,text in ((3.9, 'LPM', 'linear head'), (7.55, 'IAM', 'adapter 1\nand its head'),
-                        (11.2, 'LAM', 'adapter 2\nand its head')):
-        _box(ax, x, 2.6, 2.2, 1.7, METHOD_COLORS[name.lower()], name, text)
-    for x,text in ((2.55, 'all\nsamples'), (6.2, 'LPM predicts\nthe given label'),
-                   (9.85, 'IAM predicts\nthe given label')):
-        _arrow(ax, (x, 3.45), (x+1.25, 3.45), text, (x+.6, 4.6), va='bottom')
-    for x in (6.8, 10.45):
-        _arrow(ax, (x, 3.35), (x, 2.15), 'else: not\nfor training', (x, 2.05), va='top')
-    _arrow(ax, (12.3, 4.4), (12.3, 5.3), 'predicts at test time', (12.3, 5.4), va='bottom')
-    _box(ax, 3.9, .2, 9.5, .55, '#DDDDDD', 'one frozen ViT under all three')
+    "CUFIT: all modules see the batch; what each is trained on, the one before it decides."
+    fig = new_figure(7, 3.4, None)
+    ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 14), ylim=(0, 6.8)); ax.axis('off')
+    _box(ax, .25, 4.9, 2.2, 1.4, '#DDDDDD', 'batch', 'images and\ngiven labels')
+    ax.plot([2.55, 11.95], [5.6, 5.6], color='black', lw=1.6)
+    ax.text(7.4, 5.75, 'each module sees every sample', ha='center', va='bottom', fontsize=9.5)
+    modules = (('LPM', 'linear head', 'all samples'),
+               ('IAM', 'adapter 1\nand its head', 'if LPM predicts\nthe given label'),
+               ('LAM', 'adapter 2, head:\nthe model', 'if IAM predicts\nthe given label'))
+    for i, (name, text, trains) in enumerate(modules):
+        x = 3.1 + 3.75*i
+        _box(ax, x, 2.95, 2.7, 1.6, METHOD_COLORS[name.lower()], name, text)
+        _arrow(ax, (x+1.35, 5.6), (x+1.35, 4.65))
+        _box(ax, x, .9, 2.7, 1.35, 'white', f'train {name}?', trains)
+        _arrow(ax, (x+1.35, 2.3), (x+1.35, 2.9))
+        if i: _arrow(ax, (x-1., 3.2), (x-.1, 1.85))
+    _box(ax, 3.1, .1, 10.2, .5, '#DDDDDD', 'one frozen ViT under all three')
     return fig
 
 # %% ../../nbs/api/explore.pictures.ipynb #6fd1a901

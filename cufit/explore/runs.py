@@ -67,7 +67,8 @@ def run_row(config:dict, # settings of the run; what is missing is as in `filled
     setting = (f'{name}: '*bool(name) + f'{found["n_train"]} images, {c["epochs"]} epochs'
                + ''.join(f', {k} {c[k]}' for k in _MATTERS if c[k] != _DEFAULTS[k]))
     method = ', '.join([c['method'], *[f'{c["views"]} views']*bool(c['views']),
-                        *own_options(c.get('options') or ())])
+                        *[o.removesuffix('=True')
+                          for o in own_options(c.get('options') or ())]])
     who = dict(data=Path(c['data']).name, backbone=c['backbone'], adapter=adapter, setting=setting,
                method=method, noise=float(c['noise']), seed=int(c['seed']))
     return (who | {k: found.get(k) for k in RUN_SCORES}

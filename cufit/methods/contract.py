@@ -108,7 +108,7 @@ class Method:
 
     def fit(self, train:ImageSet, val:ImageSet, config:TrainConfig=TrainConfig(), folder=None,
             watch:dict=None, resume:bool=False, most:float=None)->History:
-        "Train; arguments as in `loop.fit`. Leaves the method at its best epoch on validation."
+        "Train; arguments as in `loop.fit`. Leaves the method at the epoch that `choose` takes."
         return fit(self, train, val, config, folder, watch, resume, most)
 
     def shifted(self, z): return z if self.shift is None else z+self.shift   # inside the loss only

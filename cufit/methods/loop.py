@@ -297,7 +297,7 @@ def after_epoch(self:_Run, losses, trained, val, watch, started):
     self.epoch += 1
 
 # %% ../../nbs/api/methods.loop.ipynb #455a347c
-def fit(method, # a `Method`; afterwards it is at its best epoch on validation
+def fit(method, # a `Method`; afterwards it is at the epoch that `choose` takes
         train:ImageSet, # given labels
         val:ImageSet, # given labels, for choosing the epoch
         config:TrainConfig=TrainConfig(), # settings

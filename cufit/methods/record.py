@@ -37,8 +37,8 @@ class TrainConfig:
     gamma:float=0.1          # by this factor
     warmup:int=0             # steps in which the learning rate rises to its start
     sampler:str='every_row'  # of `SAMPLERS`, unless the method brings one of its own
-    choose:str='validation'  # how the best epoch is chosen, of `CHOOSERS`
-    choose_by:str='accuracy' # on validation, of `CHOOSE_BY`: what the best epoch is the best in
+    choose:str='last'        # which epoch is taken, of `CHOOSERS`
+    choose_by:str='accuracy' # score on validation, of `CHOOSE_BY`; given alone: the best one by it
     flip:bool=True           # random horizontal flip; images above the input size: random crop too
     precision:str='float32'  # or 'tf32' (a GPU's rounding), 'bfloat16', 'float16'
     compile:bool=False       # torch.compile the backbone; another order of sums, minutes to begin
@@ -82,9 +82,15 @@ def rate_factors(rates, # 'module=factor'; a module has the name of the method's
     return found
 
 # %% ../../nbs/api/methods.record.ipynb #aea6f87d
+_EPOCH = ('choose', 'choose_by')   # None stands for the default
+
 def train_config(**settings)->TrainConfig:
     "A `TrainConfig`; an unknown key or an impossible value raises."
     for k in settings: choose(k, [f.name for f in fields(TrainConfig)], 'setting')
+    # who names a score, and no chooser, wants the epoch that is the best by it
+    named = settings.get('choose_by') is not None and settings.get('choose') is None
+    settings = {k: v for k, v in settings.items() if v is not None or k not in _EPOCH} | (
+        dict(choose='validation') if named else {})
     c = TrainConfig(**settings | {k: tuple(settings[k]) for k in ('milestones', 'rates')
                                   if k in settings})
     if c.choose == 'last10': c = replace(c, keep_last=max(c.keep_last, 10))
@@ -122,7 +128,7 @@ class History:
     # watched set -> list by epoch: int16 [M, n] that each module predicted; -1: not recorded
     predictions:dict=field(default_factory=dict)
     seen:Seen=None # what every module said of validation
-    best_epoch:int=-1 # chosen on validation
+    best_epoch:int=-1 # that `choose` took
     best:float=-math.inf # what the chooser made of it
     prepare_seconds:float=0. # before the first epoch: cached views, where a method has them
 

@@ -94,6 +94,12 @@ def watch_sets(n:int, # images of each at most
     return dict(sets=dict(train=train.subset(a), test=test.subset(b)), rows=part)
 
 # %% ../../nbs/api/run.experiment.ipynb #1b9ddcc8
+def _own_choice(out, settings): # a run goes on as it was begun, whatever today's default is
+    unsaid = settings.get('choose') is None and settings.get('choose_by') is None
+    begun = unsaid and (out.expanduser()/'config.json').is_file()
+    return {k: getattr(written_settings(out)[1], k)
+            for k in ('choose', 'choose_by')} if begun else {}
+
 def train_run(out, # run folder; a dry run needs none
               resume:bool=False, # take up the state in it
               dry_run:bool=False, # say what it would cost, and stop
@@ -106,6 +112,7 @@ def train_run(out, # run folder; a dry run needs none
     if out is None and not dry_run:
         raise CufitError('A run writes its model, record and report into a folder, and none was '
                          'named. Give one: --out runs/mine.')
+    if resume and out is not None: settings = settings | _own_choice(Path(out), settings)
     config,training = split_settings(settings)
     config = replace(config, **{k: absolute(getattr(config, k)) for k in _PLACES})
     # these two may be made by the run

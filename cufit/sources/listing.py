@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from ..core import CufitError, numpy_rng
+from ..data.checks import check_classes, check_disjoint, check_present, first_repeat
 from ..data.sampling import split_rows, stratified
-from ..data.imageset import (SPLITS, check_classes, check_disjoint, check_present,
-                                 first_repeat)
+from ..data.imageset import SPLITS
 
 # %% ../../nbs/api/sources.listing.ipynb #b5d36e49
 @dataclass(frozen=True)

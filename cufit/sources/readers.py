@@ -17,7 +17,8 @@ from PIL import Image
 
 from ..core import CufitError, choose, load_plugins
 from ..data.images import decode
-from ..data.imageset import Splits, check_images
+from ..data.checks import check_images
+from ..data.imageset import Splits
 from .files import (class_files, file_bytes, file_stamp, folder_files,
                                  refuse_parts, zip_files)
 from .listing import SPLIT_NAMES, Listing, make_listing
