@@ -260,12 +260,13 @@ def step_cost_figure(parts, # DataFrame: row per part, column per way to compute
     return fig
 
 # %% ../../nbs/api/explore.pictures.ipynb #22ceebf1
-CURVES = dict(given='given labels', clean='clean labels', test='test')
+CURVES = dict(given='given labels', clean='clean labels', test_balanced='test, balanced')
 
-def memorisation_figure(tables:dict, # title -> DataFrame with columns epoch, given, clean, test
+def memorisation_figure(tables:dict, # title -> DataFrame with columns epoch, given, clean, test_balanced
                         height:float=3.4, # inches
                        )->Figure:
-    "Accuracy on given labels, on clean ones and on test over the epochs, a panel for each method."
+    """Accuracy on given labels and on clean ones, and balanced accuracy on test over the epochs,
+    a panel for each method."""
     return curve_panels({title: t.set_index(t.epoch+1)[list(CURVES)].rename(columns=CURVES)
                          for title,t in tables.items()}, ylabel='accuracy', height=height)
 

@@ -91,8 +91,9 @@ class Lesson:
         return method(self.vit, self.train.classes, self.training.seed, **options)
     @property
     def watched(self):
-        "Training and test images for curves, up to 200 each, by class; the former's noise record."
-        return watch_sets(200, self.train, self.test, self.record)
+        "Training and test images for curves, up to 1,000 each, by class; the former's noise record."
+        return watch_sets(100 if self.scale == 'quick' else 1000, self.train, self.test,
+                          self.record)
     def curves(self, history):
         "The table of accuracies by epoch of a run that watched `watched['sets']`."
         return report.curve_table(history, self.watched['rows'],
