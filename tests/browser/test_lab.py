@@ -22,7 +22,7 @@ SCREENSHOTS = Path(__file__).parent/"screenshots"
 SETTINGS = {"notebook-extension/tracker": dict(windowingMode="none"),   # every cell is in the page, seen or not
             "apputils-extension/notification": dict(fetchNews="false", checkForUpdates=False)}
 RED_BOX = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"   # what was written to stderr, and every traceback
-SEEN = """panel => [[...panel.querySelectorAll('.widget-html, [alt], area')].map(e => [e.innerText, e.getAttribute('alt'), e.title].join()).join('\\n'),
+SEEN = """panel => [[...panel.querySelectorAll('.widget-html, [alt], .widget-html a')].map(e => [e.innerText, e.getAttribute('alt'), e.title].join()).join('\\n'),
                     [...panel.querySelectorAll('img')].map(e => [e.src, e.offsetHeight].join()).join('\\n')]"""
 
 
