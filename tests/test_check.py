@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import prose
 import pytest
 from house import HOUSE, ROOT, faults, modules, notebooks
 
@@ -57,7 +58,7 @@ def test_a_module_without_a_notebook_is_named_and_the_rest_is_mended(said):
 def test_notebooks_come_in_the_readers_order():
     found = [p.relative_to(ROOT/"nbs").as_posix() for p in notebooks()]
     lessons = [f for f in found if f.startswith("lessons/")]
-    assert found[0] == "index.ipynb" and found[1:1+len(lessons)] == lessons and [int(f.split("/")[1].split("_")[0]) for f in lessons] == list(range(1, len(lessons)+1))
+    assert found[0] == "index.ipynb" and found[1:1+len(lessons)] == lessons and [int(f.split("/")[1].split("_")[0]) for f in lessons] == list(range(len(lessons)))
 
 
 def test_what_else_is_wrong_with_a_house_is_named(tmp_path):
@@ -70,3 +71,17 @@ def test_what_else_is_wrong_with_a_house_is_named(tmp_path):
     for room, lines in (("core", 500), ("plot", 3), ("metrics", 3)): (tmp_path/"cufit"/f"{room}.py").write_text("x = 1\n"*lines)
     said = "\n".join(faults(tmp_path))
     for words in ("core is exported by nbs/lessons/1_core.ipynb and nbs/api/core.ipynb", "nbs/drafts/plot.ipynb stands in none of", "nbs/api/scores.ipynb exports metrics", "cufit/core.py has 500 lines", "names the room figure"): assert words in said, (words, said)
+
+
+def test_a_figure_that_drifted_from_its_table_is_written_anew():
+    what = "mean('pocket', 'balanced_accuracy', method='linear', noise=.4)"
+    value = prose.mean("pocket", "balanced_accuracy", method="linear", noise=.4)
+    assert prose.renewed(f"about 1 % of the cells, 12.3 %<!--= {what} --> here") == f"about 1 % of the cells, {value:.1f} %<!--= {what} --> here"
+    both = "+0.0 points<!--= gap('pocket', 'balanced_accuracy', 'cufit', 'cufit', noise=.4) -->"
+    assert prose.renewed(both) == both
+    with pytest.raises(SystemExit, match="no balanced_accuracy"): prose.renewed("1.0 %<!--= mean('pocket', 'balanced_accuracy', method='nobody') -->")
+
+
+def test_decimals_beside_a_recorded_figure_say_where_they_are_from():
+    assert prose.bare("57.3 %<!--= mean('pocket', 'balanced_accuracy', method='linear') --> and 12.3 %") == ["12.3"] and not prose.bare("12.3 % and 0.5 points")
+    assert not [(path.name, found) for path, text in prose.texts() if (found := prose.bare(text))]

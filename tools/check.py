@@ -52,6 +52,7 @@ def main():
     found = [f"{f} was not in sync with its notebook; exported it" for f in changed_by(package, BIN/"nbdev_export")]
     found += [f"{f} was not clean; cleaned it" for f in changed_by(notebooks, BIN/"nbdev_clean")]
     found += [f"{f} did not have the address of settings.ini; wrote it" for f in changed_by(notebooks, sys.executable, "tools/address.py")]
+    found += [f"{f} had a figure that its recorded table does not have; wrote it" for f in changed_by(lambda: [*notebooks(), *tables()], sys.executable, "tools/prose.py")]
     found += [f"{f} was not what nbs/index.ipynb says; made it again" for f in changed_by(readme, sys.executable, "tools/readme.py")]
     found += [f"{f} did not have the tables of benchmarks/results; wrote them" for f in changed_by(tables, sys.executable, "benchmarks/tables.py")]
     found += [f"{n.relative_to(ROOT)} {f}" for n in notebooks() for f in faults_of(n)]
