@@ -26,7 +26,7 @@ from cufit.run.settings import method_options
 
 
 def one(name, method, seed, noise, settings, ends=False):
-    "Train one method; the epoch is chosen on validation. Test accuracy of every epoch comes from watching, which costs a third of the time; with `ends` only the chosen and the last epoch are scored."
+    "Train one method. Test accuracy of every epoch comes from watching, which costs a third of the time; with `ends` only the chosen and the last epoch are scored."
     lesson = lesson_setup("pocket", seed, noise=noise, **settings | dict(method=method, options=options_of(method, settings.get("options", ()))))
     Oracle.flipped = lesson.record.flipped
     started = time.perf_counter()
@@ -59,9 +59,10 @@ def along(curve, best, path, seen):
 
 def table(path):
     "The results as Markdown: mean and range over the seeds, in per cent."
+    if not path.is_file(): return print("No figure has been recorded yet.")
     rows = pd.read_csv(path)
-    columns = dict(balanced_accuracy="chosen epoch", last_balanced_accuracy="last epoch", top_balanced_accuracy="best epoch", given_at_top="given labels, best epoch", given_last="given labels, last epoch", label_precision="label precision", label_recall="label recall")
-    columns = {c: n for c, n in columns.items() if c in rows}
+    columns = dict(last_balanced_accuracy="balanced accuracy", top_balanced_accuracy="best epoch", given_at_top="given labels, best epoch", given_last="given labels, last epoch", label_precision="label precision", label_recall="label recall")
+    columns = {c: n for c, n in columns.items() if c in rows and rows[c].notna().any()}
     def cell(v): return "-" if v.isna().any() else f"{100*v.mean():.1f} ({100*v.min():.1f} to {100*v.max():.1f})"
     print(f"| method | noise | seeds | {' | '.join(columns.values())} |\n|{' --- |'*(len(columns)+3)}")
     for (noise, method), g in sorted(rows.groupby(["noise", "method"]), key=lambda kv: (kv[0][0], METHODS.index(kv[0][1]))):

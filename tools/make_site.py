@@ -263,7 +263,7 @@ def as_shown(c, where, about, stills, heading, drawn, up):
     flags = [l for l in lines if l.startswith("#|")]
     text = "\n".join(l for l in lines if not l.startswith("#|")).strip("\n")
     if any("hide" in f or "default_exp" in f for f in flags) or not text: return None
-    if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace(f"../{up}benchmarks/README.md", f"{up}results.md"), where, about))
+    if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace(f"../{up}benchmarks/README.md", f"{up}results.md").replace(f"../{up}CONTRIBUTING.md", f"{up}contributing.md"), where, about))
     tags = dict(tags=["remove-input"]) if any("echo: false" in f for f in flags) else {}
     myst = dict(image=dict(alt=alternative(text, flags, heading, drawn))) if any("image/png" in o.get("data", {}) for o in c["outputs"]) else {}
     if "hide-input" in c["metadata"].get("tags", []): myst |= {f"code_prompt_{do}": f"{do.capitalize()} the code: {inside(text)}" for do in ("show", "hide")}
@@ -327,7 +327,7 @@ def contents():
     reference = [name for wing in HOUSE for name in ([wing.name] if wing.name and wing.rooms else wing.rooms.split() if not wing.name else [])]
     lines = [line for part, caption in PARTS.items() if part != "api" and pages[part] for line in tree([*map(entry, pages[part]), *["gallery"]*(part == "lessons")], caption)]
     lines += tree(["reference/house", *(f"reference/{name}" for name in reference)], PARTS["api"])
-    return "\n".join(lines + tree(["results", "cite", "changelog"], "Results"))
+    return "\n".join(lines + tree(["results", "contributing", "cite", "changelog"], "Results and project"))
 
 
 def cite(readme):
@@ -361,7 +361,7 @@ def write_pages():
     (SOURCE/"results.md").write_text(link_names(results, where))
     (SOURCE/"gallery.md").write_text(gallery(stills, where))
     (SOURCE/"cite.md").write_text(cite((ROOT/"README.md").read_text()))
-    (SOURCE/"changelog.md").write_text((ROOT/"CHANGELOG.md").read_text())
+    for name in ("changelog", "contributing"): (SOURCE/f"{name}.md").write_text((ROOT/f"{name.upper()}.md").read_text())
 
 
 def main():
