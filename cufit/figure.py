@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['OKABE_ITO', 'CYCLE', 'DASHES', 'MARKERS', 'METHOD_COLORS', 'METHOD_DASHES', 'looks', 'style', 'fewer_colors',
-           'printable', 'Picture', 'figure_png', 'new_figure', 'check_images', 'check_length', 'mosaic', 'draw_images',
-           'image_grid']
+           'printable', 'Picture', 'stacks', 'figure_png', 'new_figure', 'check_images', 'check_length', 'mosaic',
+           'draw_images', 'image_grid']
 
 # %% ../nbs/api/figure.ipynb #694337a6
-import base64, functools, io, textwrap
+import base64, functools, html, io, textwrap
 
 import matplotlib as mpl
 import numpy as np
@@ -109,9 +109,24 @@ def _other_fonts(fig):
 # %% ../nbs/api/figure.ipynb #5734488b
 class Picture(Figure):
     "A matplotlib figure that shows itself once, as the last value of a cell, without `pyplot`."
+    narrow,alt = None,''   # see `stacks`
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {'image/png': base64.b64encode(figure_png(self, optimize=True)).decode(),
+        png = base64.b64encode(figure_png(self, optimize=True)).decode()
+        if self.narrow is None: return {'image/png': png, 'text/plain': repr(self)}
+        other = base64.b64encode(figure_png(self.narrow, optimize=True)).decode()
+        return {'text/html': '<picture><source media="(min-width: 601px)" '
+                             f'srcset="data:image/png;base64,{png}">'
+                             f'<img alt="{html.escape(self.alt)}" '
+                             f'src="data:image/png;base64,{other}"></picture>',
                 'text/plain': repr(self)}
+
+def stacks(wide:Picture, # as it is
+           narrow:Picture, # the same with its parts below each other, about 360 pixels wide
+           alt:str, # what is to be seen, for those who cannot see it
+          )->Picture: # `wide`
+    "Let a picture show itself as another one on screens of at most 600 pixels."
+    wide.narrow,wide.alt = narrow,alt
+    return wide
 
 def figure_png(fig:Figure, # any matplotlib figure
                dpi:int=None, # dots per inch; the figure's own by default

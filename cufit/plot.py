@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .core import CufitError
-from .figure import CYCLE, MARKERS, check_length, looks, new_figure, printable, style
+from .figure import (CYCLE, MARKERS, check_length, looks, new_figure, printable, stacks,
+                          style)
 
 # %% ../nbs/api/plot.ipynb #64efb96a
 def shorten(name, # text of one or more lines
@@ -148,41 +149,57 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
            bands=None, # dict name -> ([n] low, [n] high), drawn as a shade
            colors=None, dashes=None, # dict name -> colour, dash; by default those of `looks`
            height:float=3.5, # inches
+           alt:str='', # what is to be seen
           )->Figure:
-    "Lines with their names at their ends."
-    data, ends = check_lines(lines, x), []; own = looks(data)
+    "Lines with their names at their ends; on a narrow screen above them."
+    data = check_lines(lines, x); own = looks(data)
+    look = {n: ((colors or {}).get(n, own[n][0]), (dashes or {}).get(n, own[n][1])) for n in data}
     with style():
-        fig = new_figure(7, height); ax = fig.subplots()
-        for name,(at,y) in data.items():
-            color, dash = ((colors or {}).get(name, own[name][0]),
-                           (dashes or {}).get(name, own[name][1]))
-            ax.plot(at, y, linestyle=dash, color=color, label=name)
-            if name in (bands or {}):
-                ax.fill_between(at, *bands[name], color=color, alpha=.18, lw=0)
-            last = np.flatnonzero(np.isfinite(y))[-1]; ends.append((name, at[last], y[last], color))
-        _label(ax, xlabel, ylabel, title, ylim); _end_labels(ax, ends)
-        if all((at == np.round(at)).all() for at,_ in data.values()):
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        wide,tall = (_lines(data, look, bands or {}, *size) for size in ((7, height), (3.6, 3.6)))
+        for fig in (wide, tall): _label(fig.axes[0], xlabel, ylabel, title, ylim)
+        _end_labels(wide.axes[0], [(n, *_last(*data[n]), look[n][0]) for n in data])
+        tall.legend(*tall.axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=2)
+    return stacks(wide, tall, alt or f'{", ".join(data)}: {ylabel or title} by {xlabel}')
+
+def _lines(data, look, bands, width, height):
+    fig = new_figure(width, height); ax = fig.subplots()
+    for name,(at,y) in data.items():
+        color,dash = look[name]
+        ax.plot(at, y, linestyle=dash, color=color, label=name)
+        if name in bands: ax.fill_between(at, *bands[name], color=color, alpha=.18, lw=0)
+    if all((at == np.round(at)).all() for at,_ in data.values()):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
+
+def _last(at, y): # the end of a line that may have gaps
+    i = np.flatnonzero(np.isfinite(y))[-1]
+    return at[i],y[i]
 
 # %% ../nbs/api/plot.ipynb #5ad3c702
 def curve_panels(panels:dict, # title -> dict name -> [n] numbers (NaN: gap) or DataFrame of columns
                  x=None, # [n] places on the x axis, shared by all; a DataFrame's index, or 1 to n
                  xlabel:str='epoch', ylabel:str='',
                  height:float=3.4, # inches
+                alt:str='', # what is to be seen
                 )->Figure:
-    "Lines in panels side by side: one scale, one legend."
+    "Lines in panels side by side, below each other on a narrow screen: one scale, one legend."
     data = {title: check_lines(lines, x) for title,lines in panels.items()}
-    own = looks(dict.fromkeys(n for lines in data.values() for n in lines))
     with style():
-        fig = new_figure(7, height)
-        axes = fig.subplots(1, len(data), sharey=True, squeeze=False)[0]; drawn = {}
-        for ax,(title,lines) in zip(axes, data.items()):
-            for name,(at,y) in lines.items():
-                drawn[name], = ax.plot(at, y, color=own[name][0], linestyle=own[name][1],
-                                       label=name)
-            _label(ax, xlabel, ylabel if ax is axes[0] else '', title, None)
-        fig.legend(drawn.values(), drawn, loc='outside upper center', ncols=len(drawn))
+        wide,tall = (_panels(data, xlabel, ylabel, *shape) for shape in (
+            (1, len(data), 7, height), (len(data), 1, 3.6, .5+2.3*len(data))))
+    return stacks(wide, tall, alt or '; '.join([*data, *filter(None, [ylabel])]))
+
+def _panels(data, xlabel, ylabel, rows, columns, width, height):
+    own = looks(dict.fromkeys(n for lines in data.values() for n in lines))
+    fig,drawn = new_figure(width, height),{}
+    axes = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for ax,(title,lines) in zip(axes.ravel(), data.items()):
+        for name,(at,y) in lines.items():
+            drawn[name], = ax.plot(at, y, color=own[name][0], linestyle=own[name][1], label=name)
+        _label(ax, xlabel if ax in axes[-1] else '', ylabel if ax in axes[:, 0] else '', title,
+               None)
+    fig.legend(drawn.values(), drawn, loc='outside upper center',
+               ncols=min(len(drawn), 6 if rows == 1 else 2))
     return fig
 
 # %% ../nbs/api/plot.ipynb #19d6432d

@@ -24,13 +24,19 @@ def picture(cell, png):
     return f"![{alt[1]}]({path.relative_to(ROOT)})\n"
 
 
+def wide(data):
+    "The picture among the forms of an output, of two that of a wide screen."
+    found = re.search(r'srcset="data:image/png;base64,([^"]+)"', "".join(data.get("text/html", "")))
+    return found[1] if found else data.get("image/png")
+
+
 def block(cell):
     "A code cell as Markdown; none for a hidden one."
     source = "".join(cell["source"])
     if source.startswith("#| hide"): return ""
     echo = not source.startswith("#| echo: false")
-    drawn = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
-    out = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell["outputs"] if "image/png" not in o.get("data", {}))
+    drawn = [png for o in cell["outputs"] if (png := wide(o.get("data", {})))]
+    out = "".join("".join(o.get("text", o.get("data", {}).get("text/plain", ""))) for o in cell["outputs"] if not wide(o.get("data", {})))
     parts = ([f"```python\n{source}\n```\n"] if echo else []) + ([f"```\n{out.rstrip()}\n```\n"] if out else []) + [picture(cell, p) for p in drawn]
     return "\n".join(parts)
 

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from ..core import CufitError
-from ..figure import METHOD_COLORS, OKABE_ITO, looks, mosaic, new_figure, style
+from ..figure import (METHOD_COLORS, OKABE_ITO, looks, mosaic, new_figure, stacks,
+                          style)
 from ..plot import curve_panels, curves
 from ..frozen.backbone import FrozenViT
 from ..methods.adapters import Rein
@@ -196,6 +197,10 @@ def adapter_figure()->Figure:
     return fig
 
 # %% ../../nbs/api/explore.pictures.ipynb #5c881af3
+_MODULES = (('LPM', 'linear head', 'all samples'),
+            ('IAM', 'adapter 1\nand its head', 'if LPM predicts\nthe given label'),
+            ('LAM', 'adapter 2, head:\nthe model', 'if IAM predicts\nthe given label'))
+
 def curriculum_figure()->Figure:
     "CUFIT: all modules see the batch; what each is trained on, the one before it decides."
     fig = new_figure(7, 3.4, None)
@@ -203,10 +208,7 @@ def curriculum_figure()->Figure:
     _box(ax, .25, 4.9, 2.2, 1.4, '#DDDDDD', 'batch', 'images and\ngiven labels')
     ax.plot([2.55, 11.95], [5.6, 5.6], color='black', lw=1.6)
     ax.text(7.4, 5.75, 'each module sees every sample', ha='center', va='bottom', fontsize=9.5)
-    modules = (('LPM', 'linear head', 'all samples'),
-               ('IAM', 'adapter 1\nand its head', 'if LPM predicts\nthe given label'),
-               ('LAM', 'adapter 2, head:\nthe model', 'if IAM predicts\nthe given label'))
-    for i, (name, text, trains) in enumerate(modules):
+    for i, (name, text, trains) in enumerate(_MODULES):
         x = 3.1 + 3.75*i
         _box(ax, x, 2.95, 2.7, 1.6, METHOD_COLORS[name.lower()], name, text)
         _arrow(ax, (x+1.35, 5.6), (x+1.35, 4.65))
@@ -214,7 +216,23 @@ def curriculum_figure()->Figure:
         _arrow(ax, (x+1.35, 2.3), (x+1.35, 2.9))
         if i: _arrow(ax, (x-1., 3.2), (x-.1, 1.85))
     _box(ax, 3.1, .1, 10.2, .5, '#DDDDDD', 'one frozen ViT under all three')
+    return stacks(fig, _curriculum_down(), curriculum_figure.__doc__)
+
+def _curriculum_down(): # the same, from top to bottom
+    fig = new_figure(3.6, 4.6, None)
+    ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 7.2), ylim=(0, 9.2)); ax.axis('off')
+    _box(ax, .2, 7.9, 6.7, 1, '#DDDDDD', 'batch', 'images and given labels, seen by all')
+    ax.plot([.45, .45], [7.8, 1.5], color='black', lw=1.6)
+    for i, (name, text, trains) in enumerate(_MODULES):
+        y = 5.8 - 2.4*i
+        _arrow(ax, (.45, y+.8), (.95, y+.8))
+        _box(ax, 1., y, 2.5, 1.6, METHOD_COLORS[name.lower()], name, text)
+        _box(ax, 4.4, y+.1, 2.5, 1.4, 'white', f'train {name}?', trains)
+        _arrow(ax, (4.3, y+.8), (3.6, y+.8))
+        if i: _arrow(ax, (3., y+2.35), (4.6, y+1.6))
+    _box(ax, 1., .1, 5.9, .5, '#DDDDDD', 'one frozen ViT under all three')
     return fig
+
 
 # %% ../../nbs/api/explore.pictures.ipynb #6fd1a901
 def part_look(part:str, # such as 'IAM back'
@@ -268,7 +286,8 @@ def memorisation_figure(tables:dict, # title -> DataFrame with columns epoch, gi
     """Accuracy on given labels and on clean ones, and balanced accuracy on test over the epochs,
     a panel for each method."""
     return curve_panels({title: t.set_index(t.epoch+1)[list(CURVES)].rename(columns=CURVES)
-                         for title,t in tables.items()}, ylabel='accuracy', height=height)
+                         for title,t in tables.items()}, ylabel='accuracy', height=height,
+                        alt=memorisation_figure.__doc__)
 
 # %% ../../nbs/api/explore.pictures.ipynb #f786bdd2
 def noise_means(table, # DataFrame with columns method, noise, seed and `score`; one row a run
@@ -296,10 +315,11 @@ def noise_rate_figure(table, # DataFrame with columns method, noise, seed and `s
     between = {n: np.interp(rates, m.index, m['mean'], left=np.nan, right=np.nan)
                for n,m in found.items()}
     fig = curves(between, x=rates, xlabel='nominal noise rate', ylabel=ylabel)
-    ax,step = fig.axes[0],.008*(np.ptp(rates) or 1)
-    for i,(n,m) in enumerate(found.items()):       # bars stand side by side
-        at = m.index + step*(i-(len(found)-1)/2)
-        ax.errorbar(at, m['mean'], np.stack([m['mean']-m['min'], m['max']-m['mean']]), fmt='o',
-                    ms=5, capsize=3, lw=1.5, color=looks(found)[n][0])
-    ax.set_xticks(rates)
+    step = .008*(np.ptp(rates) or 1)
+    for ax in (fig.axes[0], fig.narrow.axes[0]):
+        for i,(n,m) in enumerate(found.items()):       # bars stand side by side
+            at = m.index + step*(i-(len(found)-1)/2)
+            ax.errorbar(at, m['mean'], np.stack([m['mean']-m['min'], m['max']-m['mean']]), fmt='o',
+                        ms=5, capsize=3, lw=1.5, color=looks(found)[n][0])
+        ax.set_xticks(rates)
     return fig
