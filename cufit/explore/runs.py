@@ -219,7 +219,7 @@ def gap_words(runs:pd.DataFrame, # as in `method_gaps`
 
 # %% ../../nbs/api/explore.runs.ipynb #8a934e7d
 def _give(control, options): # a choice stays where it can; of several methods all are chosen anew
-    control.disabled = len(options) < 2
+    control.layout.display = '' if len(options) > 1 else 'none'
     if list(control.options) == list(options): return
     kept = control.value
     # or the front end looks for chosen lines that are gone
@@ -253,6 +253,7 @@ def method_words(numbers:pd.DataFrame, # of `method_view`
             f'highest.{said}</p>' + shares.rename_axis(index=None).to_html(border=0, na_rep='–'))
 
 def method_explorer(runs, # from `recorded_runs`, or a folder for it
+                    data:str=None, # shown at first; what has most runs unless given
                    )->widgets.VBox:
     "Pick data, backbone, adapter, setting and methods among recorded runs, and see their curves."
     runs = runs if isinstance(runs, pd.DataFrame) else recorded_runs(runs)
@@ -262,4 +263,6 @@ def method_explorer(runs, # from `recorded_runs`, or a folder for it
     controls |= dict(methods=widgets.SelectMultiple(description='methods', rows=4, layout=wide),
                      noise=widgets.Dropdown(description='noise', layout=wide),
                      score=widgets.Dropdown(description='score', layout=wide))
-    return picture_panel(view, controls, lambda c: _offer_runs(c, runs))
+    panel = picture_panel(view, controls, lambda c: _offer_runs(c, runs))
+    if data is not None: controls['data'].value = choose(data, controls['data'].options, 'data')
+    return panel

@@ -127,12 +127,12 @@ MOVES = {".noUi-handle": next_step, "select": next_option, "input[type=number]":
 
 
 def move_everything(page, panel, name):
-    "Move each control that is not greyed out; each time the words of the panel and its picture have to become others."
+    "Move each control that is there and not greyed out; each time the words of the panel and its picture have to become others."
     moved = 0
     for selector, move in MOVES.items():
         for i in range(panel.locator(selector).count()):
             control = panel.locator(selector).nth(i)
-            if control.evaluate("e => e.closest('[disabled]') != null"): continue
+            if control.evaluate("e => e.closest('[disabled]') != null || !e.offsetHeight"): continue
             words, picture = panel.evaluate(SEEN)
             assert words and picture
             move(control)
