@@ -113,8 +113,8 @@ def check_disjoint(sets:dict, # split -> (values, ids), both [N]
         if both is not None:
             raise CufitError(f'{what.capitalize()} {both!s} is in {first[both][0]} (image '
                              f'{first[both][1]}) and in {split} (image {seen[both]}), so the score '
-                             f'would measure memory. Put each {what} in one split, or have the '
-                             'splits made here, by class and group: split=False (--no-split).')
+                             f'would measure memory. Put each {what} in one split, or let new '
+                             'splits be drawn by class and group: split=False (--no-split).')
         first.update({v: (split, i) for v, i in seen.items()})
 
 # %% ../../nbs/api/data.checks.ipynb #b36b3d1c

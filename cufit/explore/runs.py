@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core import CufitError, choose, read_json
+from ..figure import METHOD_COLORS
 from ..metrics import paired_interval
 from ..plot import curves
 from ..methods.record import BEFORE, TrainConfig
@@ -196,7 +197,9 @@ def method_gaps(runs:pd.DataFrame, # with method, noise, seed and the score; of 
         if name == than or not len(both): return found
         return found | dict(zip(('difference', 'low', 'high'),
                                 paired_interval(own[name], own[than])))
-    order = list(dict.fromkeys(runs.method))
+    known = list(METHOD_COLORS)   # probe, adapter, curriculum, then the others; plain ones first
+    place = lambda m: (known.index(b) if (b := m.split(',')[0]) in known else len(known), ',' in m)
+    order = sorted(dict.fromkeys(runs.method), key=place)
     return pd.DataFrame({(rate, name): row(rate, name) for rate in sorted(set(runs.noise))
                          for name in order if wide.loc[rate][name].notna().any()}
                        ).T.reindex(columns=['seeds', 'mean', 'difference', 'low', 'high']
