@@ -322,5 +322,5 @@ def unequal_cells(counts:dict=HAM_LIKE, # name out of CELL_CLASSES -> how many
     drawn = [draw_cells(n, size, seed, (name,), f'unequal {name}')[0]
              for name, n in counts.items()]
     labels = np.repeat(np.arange(len(counts)), list(counts.values()))
-    return ImageSet(np.concatenate(drawn), labels, np.array([f'{i:05d}' for i in range(len(labels))]),
-                    tuple(counts))
+    ids = np.array([f'{i:05d}' for i in range(len(labels))])
+    return ImageSet(np.concatenate(drawn), labels, ids, tuple(counts))

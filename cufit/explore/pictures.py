@@ -280,7 +280,7 @@ def step_cost_figure(parts, # DataFrame: row per part, column per way to compute
 # %% ../../nbs/api/explore.pictures.ipynb #22ceebf1
 CURVES = dict(given='given labels', clean='clean labels', test_balanced='test, balanced')
 
-def memorisation_figure(tables:dict, # title -> DataFrame with columns epoch, given, clean, test_balanced
+def memorisation_figure(tables:dict, # title -> DataFrame: epoch, given, clean, test_balanced
                         height:float=3.4, # inches
                        )->Figure:
     """Accuracy on given labels and on clean ones, and balanced accuracy on test over the epochs,

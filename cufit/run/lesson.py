@@ -91,7 +91,7 @@ class Lesson:
         return method(self.vit, self.train.classes, self.training.seed, **options)
     @property
     def watched(self):
-        "Training and test images for curves, up to 1,000 each, by class; the former's noise record."
+        "Training and test images for curves, up to 1,000 each; the former's noise record."
         return watch_sets(100 if self.scale == 'quick' else 1000, self.train, self.test,
                           self.record)
     def curves(self, history):

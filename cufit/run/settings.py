@@ -108,7 +108,9 @@ def split_settings(settings:dict, # of `RunConfig` and `TrainConfig`, mixed; els
     parse_window(run.window)
     for k in ('limit', 'resize', 'img_size'):
         if getattr(run, k) is not None: check_number(k, getattr(run, k), 1, whole=True)
-    if run.clean_val and settings.get('choose') is None: settings = settings | dict(choose='validation')
+    # who asks for the oracle wants the epoch that it chooses
+    if run.clean_val and settings.get('choose') is None:
+        settings = settings | dict(choose='validation')
     return run,train_config(**{k: v for k, v in settings.items() if k not in ours})
 
 # %% ../../nbs/api/run.settings.ipynb #4ce7b6f8
