@@ -1,4 +1,4 @@
-"""Train a good classifier on a frozen vision foundation model although part of the labels is wrong.
+"""Train a good classifier on a frozen vision foundation model although some of the labels are wrong.
 
 The names that a user needs, wherever they live; `import cufit` itself loads no room. Everything else has its full path,
 such as `cufit.data.noise.transition_matrix`. This file is edited by hand; all others are exported from notebooks."""

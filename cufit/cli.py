@@ -17,7 +17,7 @@ import typer
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   pretty_exceptions_enable=False,
                   help='Train a good classifier on a frozen vision foundation model although '
-                       'part of the labels is wrong.')
+                       'some of the labels are wrong.')
 
 def option(text, **kwargs): return typer.Option(help=text, **kwargs)
 
