@@ -57,11 +57,12 @@ def bare(text):
 
 
 def texts():
-    "Every text that may hold such figures: cells of notebooks, and the pages of the repository."
+    "Every text that may hold such figures: cells of notebooks, and paragraphs of the benchmarks' page."
     for path in notebooks():
         for c in json.loads(path.read_text())["cells"]:
             if c["cell_type"] == "markdown": yield path, "".join(c["source"])
-    for path in (ROOT/"benchmarks"/"README.md",): yield path, path.read_text()
+    path = ROOT/"benchmarks"/"README.md"
+    for part in path.read_text().split("\n\n"): yield path, part
 
 
 def main():
