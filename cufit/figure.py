@@ -111,9 +111,11 @@ class Picture(Figure):
     "A matplotlib figure that shows itself once, as the last value of a cell, without `pyplot`."
     narrow,alt = None,''   # see `stacks`
     def _repr_mimebundle_(self, include=None, exclude=None):
-        png = base64.b64encode(figure_png(self, optimize=True)).decode()
+        # lines and shades need few colours, and two forms are kept of them
+        colors = 256 if self.narrow is None else 32
+        png = base64.b64encode(figure_png(self, colors=colors, optimize=True)).decode()
         if self.narrow is None: return {'image/png': png, 'text/plain': repr(self)}
-        other = base64.b64encode(figure_png(self.narrow, optimize=True)).decode()
+        other = base64.b64encode(figure_png(self.narrow, colors=colors, optimize=True)).decode()
         return {'text/html': '<picture><source media="(min-width: 601px)" '
                              f'srcset="data:image/png;base64,{png}">'
                              f'<img alt="{html.escape(self.alt)}" '
