@@ -261,11 +261,11 @@ def method_explorer(runs, # from `recorded_runs`, or a folder for it
     "Pick data, backbone, adapter, setting and methods among recorded runs, and see their curves."
     runs = runs if isinstance(runs, pd.DataFrame) else recorded_runs(runs)
     def view(**picked): fig,n = method_view(runs, **picked); return fig,method_words(n)
-    wide = widgets.Layout(width='24rem')
-    controls = {k: widgets.Dropdown(description=k, layout=wide) for k in RUN_PICKS}
-    controls |= dict(methods=widgets.SelectMultiple(description='methods', rows=4, layout=wide),
-                     noise=widgets.Dropdown(description='noise', layout=wide),
-                     score=widgets.Dropdown(description='score', layout=wide))
+    wide = lambda: widgets.Layout(width='24rem')   # each its own: one may be hidden alone
+    controls = {k: widgets.Dropdown(description=k, layout=wide()) for k in RUN_PICKS}
+    controls |= dict(methods=widgets.SelectMultiple(description='methods', rows=4, layout=wide()),
+                     noise=widgets.Dropdown(description='noise', layout=wide()),
+                     score=widgets.Dropdown(description='score', layout=wide()))
     panel = picture_panel(view, controls, lambda c: _offer_runs(c, runs))
     if data is not None: controls['data'].value = choose(data, controls['data'].options, 'data')
     return panel
