@@ -78,7 +78,7 @@ def test_every_link_leads_somewhere(site):
 def test_the_sidebar_has_the_parts_of_the_house(site):
     home = (SITE/"index.html").read_text()
     captions = re.findall(r'caption-text">([^<]+)<', home)
-    assert captions == [c for part, c in PARTS.items() if (ROOT/"nbs"/part).is_dir()] + ["Results"]
+    assert captions == [c for part, c in PARTS.items() if (ROOT/"nbs"/part).is_dir()] + ["Results and project"]
     assert re.findall(r'href="lessons/(\d)_\w+.html">\s*\1\. ', home) == [n.split("/")[1][0] for n in LESSONS]
     missing = [p.relative_to(ROOT/"nbs").as_posix() for p in notebooks() if not (SITE/p.relative_to(ROOT/"nbs").with_suffix(".html")).is_file()]
     assert not missing, "the site lacks the pages of these notebooks"
