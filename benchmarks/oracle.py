@@ -4,7 +4,7 @@
 """
 import torch
 
-from cufit.methods.adapters import AdapterTuning, branch_gflop
+from cufit.methods.adapters import AdapterTuning
 from cufit.methods.curriculum import forward_rows, masked_loss
 
 METHODS = ("linear", "rein", "cufit", "oracle")   # in the order of tables
@@ -13,13 +13,7 @@ METHODS = ("linear", "rein", "cufit", "oracle")   # in the order of tables
 class Oracle(AdapterTuning):
     "CUFIT's last adapter with a judge that is never wrong: the same batches, views and loss."
     name, flipped = "oracle", None   # bool [N], the rows with a wrong label: whoever trains it says which
-    def build(self): return dict(oracle=self.branch())
     def step(self, batch):
         right = ~torch.as_tensor(self.flipped)[batch.index].to(batch.labels.device)
-        z = forward_rows(self.modules["oracle"], self.vit, self.entering(batch), right)
-        yield "oracle", masked_loss(z, batch.labels[right], len(right)), right
-    def outputs(self, batch, names=None): return dict(oracle=self.modules["oracle"](self.vit, self.entering(batch)))
-    def logits(self, x, names=None): return dict(oracle=self.modules["oracle"](self.vit, self.vit.start(x, self.begins)))
-    def gflop(self, share=1.):
-        frozen = 0. if self.options["tokens"] else self.vit.gflop(0, self.begins)
-        return frozen + share*sum(branch_gflop(self.vit, self.modules["oracle"].adapter))
+        z = forward_rows(self.modules["rein"], self.vit, self.entering(batch), right)
+        yield "rein", masked_loss(z, batch.labels[right], len(right)), right

@@ -154,12 +154,20 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
     "Lines with their names at their ends; on a narrow screen above them."
     data = check_lines(lines, x); own = looks(data)
     look = {n: ((colors or {}).get(n, own[n][0]), (dashes or {}).get(n, own[n][1])) for n in data}
+    def drawn(*size):
+        fig = _lines(data, look, bands or {}, *size)
+        _label(fig.axes[0], xlabel, ylabel, title, ylim)
+        return fig
+    def narrow():
+        with style():
+            fig = drawn(3.6, 3.6)
+            fig.legend(*fig.axes[0].get_legend_handles_labels(), loc='outside upper center',
+                       ncols=2)
+        return fig
     with style():
-        wide,tall = (_lines(data, look, bands or {}, *size) for size in ((7, height), (3.6, 3.6)))
-        for fig in (wide, tall): _label(fig.axes[0], xlabel, ylabel, title, ylim)
+        wide = drawn(7, height)
         _end_labels(wide.axes[0], [(n, *_last(*data[n]), look[n][0]) for n in data])
-        tall.legend(*tall.axes[0].get_legend_handles_labels(), loc='outside upper center', ncols=2)
-    return stacks(wide, tall, alt or f'{", ".join(data)}: {ylabel or title} by {xlabel}')
+    return stacks(wide, narrow, alt or f'{", ".join(data)}: {ylabel or title} by {xlabel}')
 
 def _lines(data, look, bands, width, height):
     fig = new_figure(width, height); ax = fig.subplots()
@@ -184,10 +192,10 @@ def curve_panels(panels:dict, # title -> dict name -> [n] numbers (NaN: gap) or 
                 )->Figure:
     "Lines in panels side by side, below each other on a narrow screen: one scale, one legend."
     data = {title: check_lines(lines, x) for title,lines in panels.items()}
-    with style():
-        wide,tall = (_panels(data, xlabel, ylabel, *shape) for shape in (
-            (1, len(data), 7, height), (len(data), 1, 3.6, .5+2.3*len(data))))
-    return stacks(wide, tall, alt or '; '.join([*data, *filter(None, [ylabel])]))
+    def drawn(*shape):
+        with style(): return _panels(data, xlabel, ylabel, *shape)
+    return stacks(drawn(1, len(data), 7, height),
+                  lambda: drawn(len(data), 1, 3.6, .5+2.3*len(data)), alt or '; '.join([*data, *filter(None, [ylabel])]))
 
 def _panels(data, xlabel, ylabel, rows, columns, width, height):
     own = looks(dict.fromkeys(n for lines in data.values() for n in lines))

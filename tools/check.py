@@ -10,7 +10,7 @@ from pathlib import Path
 from house import ROOT, faults, notebooks
 
 BIN = Path(sys.executable).parent
-LIMIT = 400_000   # bytes of a notebook, outputs included; many pictures are there in a wide and a narrow form
+LIMIT = 300_000   # bytes of a notebook, outputs included
 WIDE = 100        # columns of a code cell: what a page, and JupyterLab beside its sidebar, can show
 
 

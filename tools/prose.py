@@ -22,11 +22,10 @@ BARE = re.compile(r"(?<![\w.])\d+\.\d+(?=(?: ?%| points?\b))(?! ?%<!--| points?<
 @cache
 def runs(table):
     import pandas as pd
-    from cufit.explore.runs import own_options
+    from cufit.explore.runs import method_label
     found = pd.read_csv(RESULTS/f"{table}.csv")
     options = found.get("options", pd.Series("", found.index)).fillna("")
-    label = [", ".join([m, *(o.removesuffix("=True") for o in own_options(o))]) for m, o in zip(found.method, options)]
-    return found.assign(method=label)
+    return found.assign(method=[method_label(*run) for run in zip(found.method, options)])
 
 
 def rows(table, column, **where):

@@ -2,8 +2,11 @@
 
 Pictures go to docs/pictures, under the id of their cell; `#| fig-alt:` in the cell says what is to be seen."""
 import base64
+import io
 import json
 import re
+
+from PIL import Image
 
 from house import PARTS, ROOT
 
@@ -18,7 +21,7 @@ def links(text):
 def picture(cell, png):
     "Write a picture of a cell, and the Markdown that shows it."
     path = PICTURES/f"{cell['id']}.png"
-    path.parent.mkdir(exist_ok=True); path.write_bytes(base64.b64decode("".join(png)))
+    path.parent.mkdir(exist_ok=True); Image.open(io.BytesIO(base64.b64decode("".join(png)))).save(path, optimize=True)
     alt = re.search(r"^#\| fig-alt: (.+)$", "".join(cell["source"]), re.M)
     if not alt: raise SystemExit(f"nbs/index.ipynb: cell {cell['id']} draws a picture; say what is to be seen in a line `#| fig-alt: ...`")
     return f"![{alt[1]}]({path.relative_to(ROOT)})\n"
@@ -26,7 +29,7 @@ def picture(cell, png):
 
 def wide(data):
     "The picture among the forms of an output, of two that of a wide screen."
-    found = re.search(r'srcset="data:image/png;base64,([^"]+)"', "".join(data.get("text/html", "")))
+    found = re.search(r'srcset="data:image/webp;base64,([^"]+)"', "".join(data.get("text/html", "")))
     return found[1] if found else data.get("image/png")
 
 

@@ -216,7 +216,7 @@ def curriculum_figure()->Figure:
         _arrow(ax, (x+1.35, 2.3), (x+1.35, 2.9))
         if i: _arrow(ax, (x-1., 3.2), (x-.1, 1.85))
     _box(ax, 3.1, .1, 10.2, .5, '#DDDDDD', 'one frozen ViT under all three')
-    return stacks(fig, _curriculum_down(), curriculum_figure.__doc__)
+    return stacks(fig, _curriculum_down, curriculum_figure.__doc__)
 
 def _curriculum_down(): # the same, from top to bottom
     fig = new_figure(3.6, 4.6, None)
@@ -275,6 +275,7 @@ def step_cost_figure(parts, # DataFrame: row per part, column per way to compute
                         va='center', fontsize=9)
         ax.set_yticks(range(parts.shape[1]), list(parts)); ax.tick_params(axis='y', length=0)
         ax.set(xlabel=xlabel, xlim=(0, 1.1*top), ylim=(parts.shape[1]-.55, -.6))
+    fig.colors = 32   # flat areas
     return fig
 
 # %% ../../nbs/api/explore.pictures.ipynb #22ceebf1
@@ -316,10 +317,13 @@ def noise_rate_figure(table, # DataFrame with columns method, noise, seed and `s
                for n,m in found.items()}
     fig = curves(between, x=rates, xlabel='nominal noise rate', ylabel=ylabel)
     step = .008*(np.ptp(rates) or 1)
-    for ax in (fig.axes[0], fig.narrow.axes[0]):
+    def with_ranges(fig):
         for i,(n,m) in enumerate(found.items()):       # bars stand side by side
             at = m.index + step*(i-(len(found)-1)/2)
-            ax.errorbar(at, m['mean'], np.stack([m['mean']-m['min'], m['max']-m['mean']]), fmt='o',
-                        ms=5, capsize=3, lw=1.5, color=looks(found)[n][0])
-        ax.set_xticks(rates)
-    return fig
+            fig.axes[0].errorbar(at, m['mean'], fmt='o', ms=5, capsize=3, lw=1.5,
+                                 yerr=np.stack([m['mean']-m['min'], m['max']-m['mean']]),
+                                 color=looks(found)[n][0])
+        fig.axes[0].set_xticks(rates)
+        return fig
+    lines = fig.narrow
+    return stacks(with_ranges(fig), lambda: with_ranges(lines()), fig.alt)
