@@ -195,7 +195,8 @@ def curve_panels(panels:dict, # title -> dict name -> [n] numbers (NaN: gap) or 
     def drawn(*shape):
         with style(): return _panels(data, xlabel, ylabel, *shape)
     return stacks(drawn(1, len(data), 7, height),
-                  lambda: drawn(len(data), 1, 3.6, .5+2.3*len(data)), alt or '; '.join([*data, *filter(None, [ylabel])]))
+                  lambda: drawn(len(data), 1, 3.6, .5+2.3*len(data)),
+                  alt or '; '.join([*data, *filter(None, [ylabel])]))
 
 def _panels(data, xlabel, ylabel, rows, columns, width, height):
     own = looks(dict.fromkeys(n for lines in data.values() for n in lines))
