@@ -129,7 +129,7 @@ def stacks(wide:Picture, # as it is
     return wide
 
 def figure_webp(fig:Figure, # of lines and shades: a few colours will do
-                colors:int=96, # size of the palette, 2 to 256
+                colors:int=64, # size of the palette, 2 to 256
                )->bytes: # a WebP file, without losses; about four fifths of the PNG
     "The figure as the bytes of a small file."
     sheet,out = Image.open(io.BytesIO(figure_png(fig, colors=colors))),io.BytesIO()
