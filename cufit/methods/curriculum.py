@@ -80,25 +80,27 @@ class Cufit(BranchMethod):
         own = views and not shared and training   # with tokens=K the LPM sees what adapters see
         return super().reads(training) | (dict(lpm=Kept(CLASS_TOKEN, views)) if own else {})
 
-    def step(self, batch):
-        vit,y,(lpm,iam,lam) = self.vit,batch.labels,self.modules.values()
-        n,everything = len(y),torch.ones_like(y, dtype=torch.bool)
-        tokens = self.entering(batch)
-        z_lpm = lpm(self.lpm_features(batch, tokens))
-        yield 'lpm', masked_loss(self.shifted(z_lpm), y, n), everything
-        by_lpm = self.handed_on(batch, 'iam', z_lpm.detach().argmax(1) == y, z_lpm)
-        z_iam,says_iam = split_forward(iam, vit, tokens, by_lpm)
-        yield 'iam', self.branch_loss('iam', z_iam, y[by_lpm], n), by_lpm
-        by_iam = self.handed_on(batch, 'lam', says_iam == y)
-        z_lam = forward_rows(lam, vit, tokens, by_iam)
-        yield 'lam', self.branch_loss('lam', z_lam, y[by_iam], n), by_iam
-
     @torch.no_grad()
     def lpm_features(self, batch, tokens):
         "Class tokens before the final norm: kept with the tokens, or of views of its own, or made."
         if self.reads_tokens(batch): return batch['tokens'][:, -1]
         own = self.options['views'] and 'lpm' in batch.inputs
         return batch['lpm'] if own else self.vit.finish(tokens, self.begins)
+
+# %% ../../nbs/lessons/5_curriculum.ipynb #03d7ebe4
+@patch
+def step(self:Cufit, batch):
+    vit,y,(lpm,iam,lam) = self.vit,batch.labels,self.modules.values()
+    n,everything = len(y),torch.ones_like(y, dtype=torch.bool)
+    tokens = self.entering(batch)
+    z_lpm = lpm(self.lpm_features(batch, tokens))
+    yield 'lpm', masked_loss(self.shifted(z_lpm), y, n), everything
+    by_lpm = self.handed_on(batch, 'iam', z_lpm.detach().argmax(1) == y, z_lpm)
+    z_iam,says_iam = split_forward(iam, vit, tokens, by_lpm)
+    yield 'iam', self.branch_loss('iam', z_iam, y[by_lpm], n), by_lpm
+    by_iam = self.handed_on(batch, 'lam', says_iam == y)
+    z_lam = forward_rows(lam, vit, tokens, by_iam)
+    yield 'lam', self.branch_loss('lam', z_lam, y[by_iam], n), by_iam
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #2ef822db
 @patch

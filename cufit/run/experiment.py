@@ -286,7 +286,7 @@ def predictions(data, # `ImageSet`
     names = np.array(data.classes)
     table = pd.DataFrame(dict(id=[*map(str, data.ids)], label=names[data.labels],
                               prediction=names[predicted]))
-    return table.join(pd.DataFrame(said, columns=[f'p({c})' for c in names]).round(6))
+    return table.join(pd.DataFrame(said, columns=[f'p({c})' for c in names]))
 
 # %% ../../nbs/api/run.experiment.ipynb #a934e525
 def evaluate_run(run, # run folder
@@ -340,7 +340,8 @@ def evaluate_run(run, # run folder
             say(f'{file} held the scores on {then}; they are replaced (--out keeps both)')
         write_json(file, found)
         with atomic(out/f'predictions_{split}.csv') as part:
-            pd.concat(map(predictions, parts, said, predicted)).to_csv(part, index=False)
+            found_for = pd.concat(map(predictions, parts, said, predicted))
+            found_for.to_csv(part, index=False, float_format='%.6g')   # tiny ones order a list
     return found
 
 def _tell_known(run, parts, say):
