@@ -208,7 +208,7 @@ def _panels(data, xlabel, ylabel, rows, columns, width, height):
         _label(ax, xlabel if ax in axes[-1] else '', ylabel if ax in axes[:, 0] else '', title,
                None)
     fig.legend(drawn.values(), drawn, loc='outside upper center',
-               ncols=min(len(drawn), 6 if rows == 1 else 2))
+               ncols=min(len(drawn), 6 if rows == 1 else 2 if max(map(len, drawn)) < 17 else 1))
     return fig
 
 # %% ../nbs/api/plot.ipynb #19d6432d
