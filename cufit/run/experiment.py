@@ -340,8 +340,8 @@ def evaluate_run(run, # run folder
             say(f'{file} held the scores on {then}; they are replaced (--out keeps both)')
         write_json(file, found)
         with atomic(out/f'predictions_{split}.csv') as part:
-            found_for = pd.concat(map(predictions, parts, said, predicted))
-            found_for.to_csv(part, index=False, float_format='%.6g')   # tiny ones order a list
+            table = pd.concat(map(predictions, parts, said, predicted))
+            table.to_csv(part, index=False, float_format='%.6g')   # tiny ones order a list
     return found
 
 def _tell_known(run, parts, say):
