@@ -1,7 +1,7 @@
 """The pocket scale: what the embedded cells and the pocket ViT can show, over several seeds.
 
-Writes one row per run to `results/pocket.csv` (`--name` chooses another file): linear probe, one Rein adapter and CUFIT
-at several rates of symmetric noise. Each seed draws cells, noise and weights of its own.
+Writes one row per run to `results/pocket.csv` (`--name` chooses another file): linear probe, one Rein adapter and CUFIT,
+plain or with options of its own, at several rates of symmetric noise. Each seed draws cells, noise and weights of its own.
 
     python benchmarks/pocket.py --rates 0.4                                      the setting of the lessons, with curves
     python benchmarks/pocket.py --rates 0 0.2 0.6 --ends                         other rates
@@ -19,6 +19,7 @@ import torch
 from common import RESULTS, machine, options_of, record
 from oracle import METHODS, Oracle
 
+from cufit.explore.runs import method_label, own_options, run_name
 from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, label_precision, label_recall
 from cufit.run.report import curve_table
 from cufit.run.lesson import lesson_setup
@@ -27,15 +28,16 @@ from cufit.run.settings import method_options
 
 def one(name, method, seed, noise, settings, ends=False):
     "Train one method. Test accuracy of every epoch comes from watching, which costs a third of the time; with `ends` only the chosen and the last epoch are scored."
-    lesson = lesson_setup("pocket", seed, noise=noise, **settings | dict(method=method, options=options_of(method, settings.get("options", ()))))
+    options = options_of(method, settings.get("options", ()))
+    lesson = lesson_setup("pocket", seed, noise=noise, **settings | dict(method=method, options=options))
     Oracle.flipped = lesson.record.flipped
     started = time.perf_counter()
     m = lesson.method(method, **method_options(lesson.config))
     watch = {} if ends else dict(test=lesson.test) | ({"train": lesson.train} if method == "rein" else {})   # what memorises is looked at twice
     history = m.fit(lesson.train, lesson.val, lesson.training, watch=watch)
     best, rows, clean = history.best_epoch, history.trained[history.best_epoch][-1], ~lesson.record.flipped
-    found = at_the_ends(m, lesson) if ends else along(curve_table(history, lesson.record, lesson.test.labels), best, RESULTS/"curves"/f"{name}-{method}-{noise}-{seed}.csv", history.seen)
-    return dict(method=method, seed=seed, noise=noise, n_train=len(lesson.train), epochs=lesson.training.epochs, lr=lesson.training.lr, flip=lesson.training.flip, trained_parameters=m.n_trainable,
+    found = at_the_ends(m, lesson) if ends else along(curve_table(history, lesson.record, lesson.test.labels), best, RESULTS/"curves"/f"{run_name(name, method, options, noise, seed)}.csv", history.seen)
+    return dict(method=method, options=" ".join(own_options(options)), seed=seed, noise=noise, n_train=len(lesson.train), epochs=lesson.training.epochs, lr=lesson.training.lr, flip=lesson.training.flip, trained_parameters=m.n_trainable,
                 **found, best_epoch=best, label_precision=label_precision(rows, clean), label_recall=label_recall(rows, clean),
                 seconds=round(time.perf_counter()-started, 1), machine=machine(), torch=torch.__version__, date=date.today().isoformat())
 
@@ -61,12 +63,13 @@ def table(path):
     "The results as Markdown: mean and range over the seeds, in per cent."
     if not path.is_file(): return print("No figure has been recorded yet.")
     rows = pd.read_csv(path)
+    rows["label"] = [method_label(m, o) for m, o in zip(rows.method, rows["options"].fillna("") if "options" in rows else [""]*len(rows))]
     columns = dict(last_balanced_accuracy="balanced accuracy", top_balanced_accuracy="best epoch", given_at_top="given labels, best epoch", given_last="given labels, last epoch", label_precision="label precision", label_recall="label recall")
     columns = {c: n for c, n in columns.items() if c in rows and rows[c].notna().any()}
     def cell(v): return "-" if v.isna().any() else f"{100*v.mean():.1f} ({100*v.min():.1f} to {100*v.max():.1f})"
     print(f"| method | noise | seeds | {' | '.join(columns.values())} |\n|{' --- |'*(len(columns)+3)}")
-    for (noise, method), g in sorted(rows.groupby(["noise", "method"]), key=lambda kv: (kv[0][0], METHODS.index(kv[0][1]))):
-        print(f"| {method} | {100*noise:.0f} % | {len(g)} | {' | '.join(cell(g[c]) for c in columns)} |")
+    for (noise, method, label), g in sorted(rows.groupby(["noise", "method", "label"]), key=lambda kv: (kv[0][0], METHODS.index(kv[0][1]), kv[0][2])):
+        print(f"| {label} | {100*noise:.0f} % | {len(g)} | {' | '.join(cell(g[c]) for c in columns)} |")
 
 
 def main():
@@ -86,7 +89,7 @@ def main():
     for seed in args.seeds:
         for noise, method in product(args.rates, args.methods):
             row = {k: round(v, 4) if isinstance(v, float) else "" if v is None else v for k, v in one(args.name, method, seed, noise, settings, args.ends).items()}
-            record(args.name, [row], ("method", "seed", "noise"))
+            record(args.name, [row], ("method", "options", "seed", "noise"))
     table(RESULTS/f"{args.name}.csv")
 
 

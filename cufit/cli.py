@@ -53,8 +53,8 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
           data:Annotated[str, option('cells, a folder, zip, CSV or npz file, '
                                      'or a MedMNIST name')]='cells',
           method:Annotated[str, option('linear, rein or cufit (also: full, ridge, wann)')]='cufit',
-          backbone:Annotated[str, option('pocket_vit, or a ViT, EVA tower or CNN '
-                                         'of timm')]='pocket_vit',
+          backbone:Annotated[str, option('pocket_vit, pocket_vit_2 (sees more), or '
+                                         'a ViT, EVA tower or CNN of timm')]='pocket_vit',
           weights:Annotated[Text, option('local safetensors file, or "random"')]=None,
           weights_sha256:Annotated[Text, option('what the weights file has to hash to')]=None,
           img_size:Annotated[Number, option('input of the backbone in pixels; '
@@ -93,8 +93,9 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
           seed:Annotated[int, option('seed of weights, shuffling and augmentation')]=0,
           views:Annotated[int, option('linear, cufit: the linear head learns from this many '
                                       'cached views instead of a pass per epoch')]=0,
-          method_option:Annotated[Texts, option('name=value of the method, such as blocks=2 of '
-                                                'full; may be given again')]=None,
+          method_option:Annotated[Texts, option('name=value of the method, such as begins=9 of '
+                                                'rein and cufit (a wrong name lists all); '
+                                                'may be given again')]=None,
           cache:Annotated[Text, option('folder: keep frozen features there, '
                                        'for other runs on the same images')]=None,
           cache_gb:Annotated[float, option('as much may lie in the cache')]=100.,

@@ -90,6 +90,7 @@ def test_run_folder_can_be_read_without_the_package(run):
     table = pd.read_csv(out/"selection.csv")
     assert len(table) == 64 and table.id.is_unique
     np.testing.assert_allclose(table.iam_trained_share, s["trained"][:, 1].mean(0), atol=1e-3)
+    np.testing.assert_allclose(table.trust, s["trained"][:, 1:].mean((0, 1)), atol=1e-3)
     page = (out/"report.html").read_text()
     assert page.count("<img") == 5 and "http" not in page.split("</style>")[1].replace("https://doi", "")
 

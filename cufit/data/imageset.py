@@ -93,7 +93,7 @@ SPLITS = ('train', 'val', 'test')
 class Splits:
     "Train, validation and test images that share classes and shape, but no id and no group."
     train:ImageSet # what is fitted; every class is in it
-    val:ImageSet # what models are chosen on
+    val:ImageSet # watched in training, and what settings are chosen on
     test:ImageSet # what is scored once
 
     def __post_init__(self):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KINDS', 'check_rate', 'check_class_numbers', 'legacy_rng', 'symmetric_labels', 'check_prior', 'highest_rate',
            'transition_matrix', 'check_matrix', 'draw_labels', 'confusion_counts', 'shares', 'NoiseRecord',
-           'noise_record', 'save_record', 'load_record', 'corrupt']
+           'noise_record', 'corrupt', 'save_record', 'load_record']
 
 # %% ../../nbs/lessons/2_noise.ipynb #89d85eae
 import html
@@ -61,6 +61,7 @@ def symmetric_labels(labels, # int [N] clean class numbers
     given, rate, rng = check_class_numbers(labels, n_classes), check_rate(rate), legacy_rng(seed)
     others = [np.delete(np.arange(n_classes), k) for k in range(n_classes)]
     for i,y in enumerate(given):
+        # written as published, so that equal numbers and NaN go the same way
         if not rng.uniform() > rate: given[i] = rng.choice(others[y], 1)[0]
     return given
 
@@ -272,10 +273,21 @@ def noise_record(labels, # int [N] clean class numbers
                 )->NoiseRecord:
     "Damage labels and write down what was done."
     clean, k = check_class_numbers(labels, len(classes)), len(classes)
-    name, rate, nominal = _plan(kind, rate, clean, k); legacy_rng(seed)
+    name, rate, nominal = _plan(kind, rate, clean, k)
+    legacy_rng(seed)   # refuses a seed that is none, whatever the kind
     if name == 'symmetric': given = symmetric_labels(clean, rate, seed, k)
     else: given = draw_labels(clean, nominal, numpy_rng(seed, 'noise', name))
     return NoiseRecord(clean, given, name, rate, seed, classes, nominal)
+
+# %% ../../nbs/lessons/2_noise.ipynb #846e88a3
+def corrupt(image_set, # an `ImageSet`; only its labels and classes are read
+            kind='symmetric', # one of `KINDS`, or a [K, K] transition matrix of one's own
+            rate:float=0.4, # expected share of labels that change; a matrix brings its own
+            seed:int=0, # 0 to 2**32-1
+           ): # (`ImageSet` with the given labels, `NoiseRecord`)
+    "Damage the labels of an image set; the truth is kept apart, in the record."
+    record = noise_record(image_set.labels, image_set.classes, kind, rate, seed)
+    return image_set.with_labels(record.given), record
 
 # %% ../../nbs/lessons/2_noise.ipynb #21b362e0
 def _record_files(path):
@@ -313,13 +325,3 @@ def load_record(path, # as it was given to `save_record`
                          'Restore both from one run.')
     return NoiseRecord(*arrays[:2], about['kind'], about['rate'], about['seed'],
                        tuple(about['classes']), arrays[2])
-
-# %% ../../nbs/lessons/2_noise.ipynb #846e88a3
-def corrupt(image_set, # an `ImageSet`; only its labels and classes are read
-            kind='symmetric', # one of `KINDS`, or a [K, K] transition matrix of one's own
-            rate:float=0.4, # expected share of labels that change; a matrix brings its own
-            seed:int=0, # 0 to 2**32-1
-           ): # (`ImageSet` with the given labels, `NoiseRecord`)
-    "Damage the labels of an image set; the truth is kept apart, in the record."
-    record = noise_record(image_set.labels, image_set.classes, kind, rate, seed)
-    return image_set.with_labels(record.given), record

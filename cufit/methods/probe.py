@@ -109,7 +109,7 @@ class ClosedForm(FeatureMethod):
 # %% ../../nbs/lessons/3_probe.ipynb #c26225bd
 class Ridge(ClosedForm):
     """Ridge regression on one-hot labels, the strength that does best on validation.
-    Outputs are regression values: their order counts."""
+    Outputs are regression values and no probabilities: the largest counts."""
     name,options = 'ridge',dict(strengths=(1e-4, 1e-3, 1e-2, 1e-1, 1., 10.))
     def build(self): return dict(ridge=nn.Linear(self.vit.dim, self.n_classes))
     def solve(self, train, val, config):

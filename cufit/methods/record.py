@@ -136,6 +136,11 @@ class History:
     def frame(self): return pd.DataFrame(self.rows)
     @property
     def selection(self): return np.stack(self.trained)
+    @property
+    def trust(self): # float [N], 0 to 1; of a method with one module its own share
+        "Share of the epochs in which a row was used, mean of the modules that others choose for."
+        s = self.selection
+        return (s[:, 1:] if len(self.modules) > 1 else s).mean((0, 1))
     def _repr_html_(self): return self.frame.round(4)._repr_html_()
 
 # %% ../../nbs/api/methods.record.ipynb #1b709e59
@@ -158,4 +163,5 @@ def save(self:History,
     for m, name in enumerate(self.modules):
         table[f'{name}_trained_share'] = s[:, m].mean(0).round(4)
     table[f'{self.modules[-1]}_last_epoch'] = s[-1, -1]
+    table['trust'] = self.trust.round(4)
     with atomic(folder/'selection.csv') as part: table.to_csv(part, index=False)
