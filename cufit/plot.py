@@ -237,9 +237,12 @@ def _one_series(ax, i, n, v, base, stacked, fmt, **kw):
         # readable on any colour and hatch
         if stacked: t.set_bbox(dict(boxstyle='round,pad=.15', fc='white', ec='none'))
 
-def _class_ticks(ax, classes):
+def _columns(names): # of a legend above a narrow picture
+    return 1 if max(map(len, names)) > 18 else 2
+
+def _class_ticks(ax, classes, width):
     names = [shorten(c) for c in classes]
-    tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 88
+    tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 12.5*width
     ax.set_xticks(range(len(names)), names, rotation=35 if tight else 0,
                   ha='right' if tight else 'center')
     ax.grid(False, axis='x')
@@ -253,19 +256,25 @@ def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a
          fmt:str=None, # format of a number over each bar; none by default
          colors=None, # dict name -> colour
          height:float=3.5, # inches
+         alt:str='', # what is to be seen
         )->Figure:
     "Bars for each class, grouped or stacked."
-    data, own, base = check_series(series, len(classes)), looks(series), np.zeros(len(classes))
-    with style():
-        fig = new_figure(7, height); ax = fig.subplots()
+    data, own = check_series(series, len(classes)), looks(series)
+    def drawn(width, height, columns, loc):
+        fig = new_figure(width, height); ax,base = fig.subplots(),np.zeros(len(classes))
         for i,(name,v) in enumerate(data.items()):
             _one_series(ax, i, len(data), v, base, stacked, fmt, label=name,
                         color=(colors or {}).get(name, own[name][0]), yerr=(errors or {}).get(name))
             base = base + np.nan_to_num(v)
-        _class_ticks(ax, classes); _label(ax, xlabel, ylabel, title, ylim)
+        _class_ticks(ax, classes, width); _label(ax, xlabel, ylabel, title, ylim)
         if len(data) > 1:
-            fig.legend(*ax.get_legend_handles_labels(), loc='outside upper right', ncols=len(data))
-    return fig
+            fig.legend(*ax.get_legend_handles_labels(), loc=f'outside upper {loc}', ncols=columns)
+        return fig
+    def narrow():
+        with style(): return drawn(3.6, height+.4, _columns(data), 'center')
+    with style(): wide = drawn(7, height, len(data), 'right')
+    return stacks(wide, narrow,
+                  alt or f'{", ".join(data)}: {ylabel or title} by {xlabel or "class"}')
 
 # %% ../nbs/api/plot.ipynb #fe18394d
 def check_points(points, # [N, 2]
@@ -292,12 +301,14 @@ def scatter2d(points, # [N, 2]
               marks=None, # bool [N]: points that get a black ring
               title:str='', xlabel:str='', ylabel:str='', size:float=18,
               height:float=4.2, # inches
+              more=None, # called with the axes, to draw something else into them
+              alt:str='', # what is to be seen
              )->Figure:
     "Points in the plane, each class with its colour and its shape."
     p, y = check_points(points, labels, len(classes))
     ring = np.array([bool(m) for m in check_length(marks, len(p), 'marks')], dtype=bool)
-    with style():
-        fig = new_figure(7, height); ax = fig.subplots()
+    def drawn(width, height, **where):
+        fig = new_figure(width, height); ax = fig.subplots()
         # shapes tell apart what shares a colour beyond eight classes
         for k,name in enumerate(classes):
             marker = MARKERS[k % len(MARKERS)]
@@ -308,5 +319,12 @@ def scatter2d(points, # [N, 2]
             ax.scatter(*p[ring].T, s=size*2.6, facecolors='none', edgecolors='black',
                        linewidths=1, label='marked')
         ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
-        fig.legend(*ax.get_legend_handles_labels(), loc='outside right upper')
-    return fig
+        if more: more(ax)
+        fig.legend(*ax.get_legend_handles_labels(), **where)
+        return fig
+    def narrow():
+        with style():
+            return drawn(3.6, height+.12*len(classes), loc='outside lower center',
+                         ncols=_columns(classes))
+    with style(): wide = drawn(7, height, loc='outside right upper')
+    return stacks(wide, narrow, alt or title or f'points of {", ".join(classes)}')

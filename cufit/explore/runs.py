@@ -27,8 +27,8 @@ from .pictures import noise_means, noise_rate_figure
 from .panel import picture_panel
 
 # %% ../../nbs/api/explore.runs.ipynb #d792dcd2
-RUN_SCORES = dict(balanced_accuracy='balanced accuracy, chosen epoch',
-                  last_balanced_accuracy='balanced accuracy, last epoch',
+RUN_SCORES = dict(last_balanced_accuracy='balanced accuracy, last epoch',
+                  balanced_accuracy='balanced accuracy, chosen epoch',
                   accuracy='accuracy, chosen epoch',
                   accuracy_last_epochs='accuracy, mean of the last epochs',
                   label_precision='label precision', label_recall='label recall')
@@ -148,7 +148,7 @@ def method_view(runs:pd.DataFrame, # from `recorded_runs`
                 adapter:str=None, # likewise; methods without one stand beside each
                 setting:str=None, # likewise: images, epochs, and what is not at its default
                 methods=None, # names; all unless given
-                score:str=None, # of `RUN_SCORES`; `EPOCH_SCORES` at a rate; None: balanced accuracy
+                score:str=None, # of `RUN_SCORES`; of `EPOCH_SCORES` at one rate; None: balanced
                 noise='all', # a score against all rates; or a recorded rate: curves over its epochs
                )->tuple: # (Figure, DataFrame with a row per method)
     "Methods side by side: score by noise rate, or by epoch at one rate; mean and range over seeds."
@@ -157,7 +157,9 @@ def method_view(runs:pd.DataFrame, # from `recorded_runs`
     if methods is not None: runs = runs[runs.method.isin(methods)]
     if not len(runs):
         raise CufitError('No method is chosen. Mark one or more; Ctrl and a click mark another.')
-    return (_rates_view(runs, score or 'balanced_accuracy') if noise == 'all'
+    # the last epoch, unless fewer of these runs recorded it
+    usual = max(list(RUN_SCORES)[:2], key=lambda k: runs[k].notna().sum())
+    return (_rates_view(runs, score or usual) if noise == 'all'
             else _epochs_view(runs, score or 'test_balanced', noise))
 
 def _rates_view(runs, score):

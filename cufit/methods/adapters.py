@@ -53,7 +53,7 @@ class Rein(Adapter):
             raise CufitError(f'begins is {begins}; Rein can begin at block 1 to {vit.depth-1} of '
                              f'{vit.name}.')
         self.begins = begins
-        bound = math.sqrt(6/(3*vit.patch**2+vit.dim))
+        bound = math.sqrt(6/(3*vit.patch**2+vit.dim))   # as published
         self.tokens = nn.Parameter(torch.empty(vit.depth-begins, n_tokens, vit.dim)
                                    .uniform_(-bound, bound))
         self.mlp_token,self.mlp_delta = nn.Linear(vit.dim, vit.dim),nn.Linear(vit.dim, vit.dim)
@@ -73,7 +73,7 @@ def delta(self:Rein,
           f:torch.Tensor, # patch tokens [B, P, D] that enter block `index`
           index:int, # of the block, from 1
          )->torch.Tensor: # [B, P, D]
-    "How far each patch token is moved, before the scale."
+    "Direction and size of the move of each patch token, before the scale."
     learned = self.tokens[index-self.begins, 1:]
     picked = self.attention(f, index)[..., 1:] @ self.mlp_token(learned)
     return self.mlp_delta(picked + f)
