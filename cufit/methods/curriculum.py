@@ -90,8 +90,9 @@ class Cufit(BranchMethod):
 # %% ../../nbs/lessons/5_curriculum.ipynb #03d7ebe4
 @patch
 def step(self:Cufit, batch):
-    vit,y,(lpm,iam,lam) = self.vit,batch.labels,self.modules.values()
-    n,everything = len(y),torch.ones_like(y, dtype=torch.bool)
+    lpm,iam,lam = self.modules.values()
+    vit,y,n = self.vit,batch.labels,len(batch.labels)
+    everything = torch.ones_like(y, dtype=torch.bool)
     tokens = self.entering(batch)
     z_lpm = lpm(self.lpm_features(batch, tokens))
     yield 'lpm', masked_loss(self.shifted(z_lpm), y, n), everything
