@@ -243,8 +243,10 @@ def _columns(names): # of a legend above a narrow picture
 def _class_ticks(ax, classes, width):
     names = [shorten(c) for c in classes]
     tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 12.5*width
-    ax.set_xticks(range(len(names)), names, rotation=35 if tight else 0,
-                  ha='right' if tight else 'center')
+    upright = tight and width < 1.5 + .4*len(names)   # slanted names would lie on each other
+    if upright: names = [n.replace('\n', ' ') for n in names]
+    ax.set_xticks(range(len(names)), names, rotation=90 if upright else 35 if tight else 0,
+                  ha='right' if tight and not upright else 'center')
     ax.grid(False, axis='x')
 
 # %% ../nbs/api/plot.ipynb #b5a0d091
