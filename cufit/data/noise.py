@@ -61,7 +61,6 @@ def symmetric_labels(labels, # int [N] clean class numbers
     given, rate, rng = check_class_numbers(labels, n_classes), check_rate(rate), legacy_rng(seed)
     others = [np.delete(np.arange(n_classes), k) for k in range(n_classes)]
     for i,y in enumerate(given):
-        # written as published, so that equal numbers and NaN go the same way
         if not rng.uniform() > rate: given[i] = rng.choice(others[y], 1)[0]
     return given
 
