@@ -25,7 +25,7 @@ def masked_loss(logits:torch.Tensor, # [n, K] of the chosen rows only
                 labels:torch.Tensor, # int64 [n], given
                 batch_size:int, # rows in the whole batch, or what else the sum is divided by
                )->torch.Tensor: # scalar; 0 where nothing was chosen
-    "Summed cross-entropy of the chosen rows / batch size, as published: fewer rows, smaller step."
+    "Summed cross-entropy of the chosen rows / batch size, as published: fewer rows, smaller loss."
     return F.cross_entropy(logits.float(), labels, reduction='sum')/batch_size
 
 def forward_rows(branch:Branch, # adapter and head
