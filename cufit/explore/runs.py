@@ -78,8 +78,10 @@ def run_row(config:dict, # settings of the run; what is missing is as in `filled
     method = method_label(c['method'], c.get('options') or (), c['views'])
     who = dict(data=Path(c['data']).name, backbone=c['backbone'], adapter=adapter, setting=setting,
                method=method, noise=float(c['noise']), seed=int(c['seed']))
-    return (who | {k: found.get(k) for k in RUN_SCORES}
-            | dict(curves=str(curves or ''), source=str(source)))
+    scores = {k: found.get(k) for k in RUN_SCORES}
+    if c['choose'] == 'last' and scores['last_balanced_accuracy'] is None:
+        scores['last_balanced_accuracy'] = scores['balanced_accuracy']
+    return who | scores | dict(curves=str(curves or ''), source=str(source))
 
 # %% ../../nbs/api/explore.runs.ipynb #57754cb2
 def _table_rows(path): # rows of a table of the benchmarks; none if it is about something else
