@@ -172,15 +172,16 @@ def test_some_lessons_were_found(): assert len(LESSONS) >= 5
 
 @SLOW
 @pytest.mark.parametrize("name", LESSONS)
-def test_a_lesson_offers_colab_a_download_and_solutions(site, chromium, name):
+def test_a_lesson_offers_colab_a_download_solutions_and_answers(site, chromium, name):
     page, wrong = visit(chromium, site+f"{name}.html")
     colab, download = page.locator(".offers a").all()
     assert colab.get_attribute("href").startswith("https://colab.research.google.com/github/") and colab.get_attribute("href").endswith(f"/nbs/{name}.ipynb")
     with page.expect_download() as loading: download.click()
     assert Path(loading.value.path()).read_bytes() == (ROOT/"nbs"/f"{name}.ipynb").read_bytes()
     solutions = page.locator("details:has(> summary:text('Solution'))").all()
-    assert solutions, "a lesson has exercises"
-    for s in solutions:
+    questions = page.locator("details:has(> summary)").filter(has=page.locator("summary", has_text=re.compile(r"^\s*[1-5]\. "))).all()
+    assert len(solutions) == 3*(name != "lessons/0_start_here") and len(questions) == 5
+    for s in solutions + questions:
         inside = s.locator("xpath=./*[not(self::summary)]")
         assert inside.count() and not inside.first.is_visible()
         s.locator("summary").click()
