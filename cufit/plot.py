@@ -7,6 +7,8 @@ __all__ = ['HATCHES', 'shorten', 'check_matrices', 'draw_matrix', 'matrix', 'spr
            'check_series', 'bars', 'check_points', 'scatter2d']
 
 # %% ../nbs/api/plot.ipynb #c74f00eb
+from textwrap import fill
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -77,23 +79,29 @@ def matrix(m, # [K, L] or a list of them, drawn side by side
            xlabel:str='given label', ylabel:str='clean label',
            columns:int=3, # matrices a row
            zeros:bool=False, # write zeros too
+           alt:str='', # what is to be seen
           )->Figure:
-    "Heat maps with their numbers; one colour scale for all, from 0 to the largest entry."
-    ms = check_matrices(m); columns = min(columns, len(ms)); rows = -(-len(ms)//columns)
+    """Heat maps with their numbers, below each other on a narrow screen; one colour scale for all,
+    from 0 to the largest entry."""
+    ms = check_matrices(m)
     k, l = ms[0].shape
     titles = check_length([title] if isinstance(title, str) else title, len(ms), 'titles')
     names = _names(classes, k, l)
     left, below = (max(map(len, n)) for n in names)                      # letters
-    cell = min(.62, (6.9 - .09*left)/(columns*l))                        # inches
     top = max(np.nanmax(np.concatenate([a.ravel() for a in ms])), 1e-12)
-    with style(grid=False):
-        fig = new_figure(7, rows*(cell*k + .55 + .085*below))
+    def drawn(width, columns):
+        rows,cell = -(-len(ms)//columns),min(.62, (width-.1 - .09*left)/(columns*l))   # inches
+        fig = new_figure(width, rows*(cell*k + .55 + .085*below))
         axes = fig.subplots(rows, columns, squeeze=False).ravel()
         for i,(ax,a,t) in enumerate(zip(axes, ms, titles)):
             draw_matrix(ax, a, names, top, fmt, zeros, min(10, 72*cell*.36), i % columns == 0)
             ax.set(title=t or '', xlabel=xlabel, ylabel=ylabel if i % columns == 0 else '')
         for ax in axes[len(ms):]: ax.remove()
-    return fig
+        return fig
+    def narrow():
+        with style(grid=False): return drawn(3.6, 1)
+    with style(grid=False): wide = drawn(7, min(columns, len(ms)))
+    return stacks(wide, narrow, alt or '; '.join(t for t in titles if t) or f'{ylabel} by {xlabel}')
 
 # %% ../nbs/api/plot.ipynb #73ea78b8
 def spread(heights, # [n] wanted positions
@@ -130,7 +138,8 @@ def check_lines(lines, # dict name -> [n] numbers, or a DataFrame with a column 
 
 # %% ../nbs/api/plot.ipynb #03290989
 def _label(ax, xlabel, ylabel, title, ylim):
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    wrapped = fill(xlabel, int(10*ax.figure.get_figwidth()))
+    ax.set(xlabel=wrapped, ylabel=ylabel, title=title)
     if ylim: ax.set_ylim(*ylim)
 
 def _end_labels(ax, ends, size=10):
@@ -243,7 +252,8 @@ def _columns(names): # of a legend above a narrow picture
 def _class_ticks(ax, classes, width):
     names = [shorten(c) for c in classes]
     tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 12.5*width
-    upright = tight and width < 1.5 + .4*len(names)   # slanted names would lie on each other
+    # slanted names would lie on each other
+    upright = tight and (width < 1.5 + .4*len(names) or any('\n' in n for n in names))
     if upright: names = [n.replace('\n', ' ') for n in names]
     ax.set_xticks(range(len(names)), names, rotation=90 if upright else 35 if tight else 0,
                   ha='right' if tight and not upright else 'center')

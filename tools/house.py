@@ -34,7 +34,7 @@ HOUSE = (
     Wing("run", "settings cost report experiment lesson protocol", "from settings to a folder with everything in it", "a setting of a run: `settings`, and its option in `cli`; a picture of the report: `report`"),
     Wing("audit", "", "what is wrong with the data", "a check of images and labels, a list of labels to look at again"),
     Wing("neighbours", "", "methods for medical images beside label noise", "a neighbouring method: a room of its own"),
-    Wing("explore", "pictures panel noise probe curriculum runs", "figures of the lessons, and widgets", "a figure of a lesson: `pictures`; a widget: a room of its own, made with `panel`"),
+    Wing("explore", "pictures cost panel noise probe curriculum runs", "figures of the lessons, and widgets", "a figure of a lesson: `pictures`; what a step costs: `cost`; a widget: a room of its own, made with `panel`"),
     Wing("", "cli", "the command `cufit`", "a command or an option"),
 )
 
