@@ -44,6 +44,15 @@ def test_blocks_before_the_first_are_bare_and_the_last_layers_are_the_same(vit):
     assert late.gflop(vit) == pytest.approx(Rein(vit).gflop(vit)*(vit.depth-2)/(vit.depth-1))
 
 
+@pytest.mark.parametrize("adapter, first", [("rein", 1), ("lora", 0), ("adaptformer", 0), ("vpt", 0)])
+def test_an_adapter_begins_where_it_can_unless_told_otherwise_and_trains_with_cufit(vit, adapter, first):
+    assert Cufit(vit, "abc", adapter=adapter).options["begins"] == first and Cufit(vit, "abc", adapter=adapter, begins=2).begins == 2
+    method = Cufit(vit, TRAIN.classes, adapter=adapter, begins=2, tokens=2)
+    method.fit(TRAIN, VAL, CONFIG)
+    bare = Cufit(vit, TRAIN.classes, adapter=adapter, begins=2, tokens=2).modules.state_dict()
+    assert all(not torch.equal(v, bare[k]) for k, v in method.modules.state_dict().items() if ".adapter." in k), "every part of the adapter was trained"
+
+
 @pytest.mark.parametrize("begins", [0, 4, -1, 9])
 def test_a_block_that_is_not_there_is_refused(vit, begins):
     with pytest.raises(CufitError, match=f"begins is {begins}; Rein can begin at block 1 to 3"): Cufit(vit, "abc", begins=begins)

@@ -30,7 +30,7 @@ HOUSE = (
          "a public data set to download: `catalog`; a layout of folders: `files`; a kind of table: `tables`; another format: `readers`"),
     Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures: a room of its own"),
     Wing("frozen", "weights model cnn backbone cache features solved pretrain", "the frozen model", "a kind of backbone: `backbone` if it has tokens, else `cnn`; what is kept of its passes: `features`; where it is kept: `cache`; what is solved on it: `solved`"),
-    Wing("methods", "record optimizer batch loop contract probe adapters full curriculum", "how to train", "an adapter: `adapters`; another method: a room of its own; what a method reads of a row, or remembers of it: `batch`; a setting of training: `record`, and `optimizer` or `loop`"),
+    Wing("methods", "record optimizer batch loop contract probe adapters tuners full curriculum", "how to train", "an adapter: `tuners`; another method: a room of its own; what a method reads of a row, or remembers of it: `batch`; a setting of training: `record`, and `optimizer` or `loop`"),
     Wing("run", "settings cost report experiment lesson protocol", "from settings to a folder with everything in it", "a setting of a run: `settings`, and its option in `cli`; a picture of the report: `report`"),
     Wing("audit", "", "what is wrong with the data", "a check of images and labels, a list of labels to look at again"),
     Wing("neighbours", "", "methods for medical images beside label noise", "a neighbouring method: a room of its own"),

@@ -61,16 +61,21 @@ def _projections(attn, x, q_from):
 # %% ../../nbs/api/frozen.backbone.ipynb #49ce646f
 def _rotate(attn, x, rope):
     "Rotate the patch rows of `x` [B, heads, n, d]; prefix rows, and a class row alone, stay."
-    if rope is None or x.shape[2] <= (n := attn.num_prefix_tokens): return x
+    if rope is None or x.shape[2] <= attn.num_prefix_tokens: return x
+    n = x.shape[2]-rope.shape[-2]   # tokens that an adapter puts in stand before the patches
     turned = apply_rot_embed_cat(x[:, :, n:], rope, half=getattr(attn, 'rotate_half', False))
     return torch.cat([x[:, :, :n], turned], 2)
 
 @patch
-def qkv(self:FrozenBlock, x, only_class=False):
+def qkv(self:FrozenBlock,
+        x, # normed tokens [B, N, D]
+        only_class:bool=False, # queries of the class token alone
+        added=(None, None, None), # what an adapter adds to the projections q, k, v: [B, n, D] each
+       ):
     "Queries, keys, values [B, heads, n, d] of the normed tokens `x`, as the attention uses them."
     a = self.attn
-    q,k,v = (t.unflatten(-1, (a.num_heads, -1)).transpose(1, 2)
-             for t in _projections(a, x, x[:, :1] if only_class else x))
+    q,k,v = ((t if more is None else t+more).unflatten(-1, (a.num_heads, -1)).transpose(1, 2)
+             for t, more in zip(_projections(a, x, x[:, :1] if only_class else x), added))
     q,k = (_rotate(a, t, self.rope).type_as(v) for t in (a.q_norm(q), a.k_norm(k)))
     return q,k,v
 

@@ -54,7 +54,7 @@ class Method:
                 ):
         for k in options: choose(k, self.options, f'option of {self.name}')
         self.vit,self.classes,self.seed = vit,tuple(map(str, classes)),seed
-        self.options = type(self).options | options
+        self.options = self.meant(type(self).options | options)
         choose(self.options.get('prior', 'none'), PRIORS, 'prior')
         if not (isinstance(tau := self.options.get('tau', 1.), (int, float)) and tau >= 0):
             raise CufitError(f'tau is {tau!r}; expected 0 or more: the share of the '
@@ -71,6 +71,9 @@ class Method:
         raise NotImplementedError(f'{type(self).__name__}.logits: name -> [B, K], of normalised x')
 
     # what a method may say besides
+    def meant(self, options:dict)->dict: # all options
+        "The same, with what one leaves open filled in."
+        return options
     def reads(self, training:bool)->dict: # name -> `Input`
         "What `step`, or `outputs`, reads of a row."
         return dict(x=View())

@@ -215,7 +215,8 @@ def resume(self:_Run):
                          'Use the same, or another folder.')
     check_longer(then['epochs'], self.config, head['epoch'], self.folder, self.method)
     # options that came later were at their defaults
-    of = head['of'] | dict(options={k: str(v) for k, v in type(self.method).options.items()}
+    defaults = self.method.meant(type(self.method).options)
+    of = head['of'] | dict(options={k: str(v) for k, v in defaults.items()}
                            | head['of'].get('options', {}))
     if differ := {k: (of.get(k), v) for k, v in self.of.items() if of.get(k) != v}:
         raise CufitError(f'{self.folder} holds a run of something else (then, now): {differ}. '
