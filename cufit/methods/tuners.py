@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..core import CufitError
-from ..frozen.backbone import FrozenBlock, FrozenViT
+from ..frozen.backbone import FrozenViT
 from .adapters import ADAPTERS, Adapter
 
 # %% ../../nbs/api/methods.tuners.ipynb #1db245e1
@@ -88,7 +88,6 @@ class AdaptFormer(Adapter):
         self.scale,n = scale,vit.depth-begins
         self.down = nn.ModuleList(nn.Linear(vit.dim, bottleneck) for _ in range(n))
         self.up = nn.ModuleList(nn.Linear(bottleneck, vit.dim) for _ in range(n))
-        for layer in self.down: nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
         for layer in self.down: nn.init.zeros_(layer.bias)
         for layer in self.up: nn.init.zeros_(layer.weight); nn.init.zeros_(layer.bias)
 
