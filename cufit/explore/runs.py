@@ -40,11 +40,13 @@ _DEFAULTS = json.loads(json.dumps(asdict(RunConfig()) | asdict(TrainConfig())))
 _MATTERS = ('img_size', 'resize', 'noise_kind', 'clean_val', 'batch_size', 'lr', 'weight_decay',
             'milestones', 'gamma', 'flip', 'precision')
 
+def _texts(options): return options.split() if isinstance(options, str) else options
+
 def own_options(options, # texts such as `balanced=True`, or one with spaces between
                )->list: # those that make another method of it
     "The options of a run that are its own; begins, tokens and adapter are of the whole setting."
-    given = options.split() if isinstance(options, str) else options
-    return [o for o in given if o.partition('=')[0] not in ('begins', 'tokens', 'adapter')]
+    shared = ('begins', 'tokens', 'adapter')
+    return [o for o in _texts(options) if o.partition('=')[0] not in shared]
 
 def method_label(method:str, # its name
                  options=(), # as in `own_options`
@@ -72,7 +74,8 @@ def run_row(config:dict, # settings of the run; what is missing is as in `filled
     "What tells a run from others, and its scores."
     c = _DEFAULTS | BEFORE | config
     known = all_methods().get(c['method'])
-    adapter = c.get('adapter') or (known.options.get('adapter', '-') if known else '-')
+    given = dict(o.partition('=')[::2] for o in _texts(c.get('options') or ()))
+    adapter = given.get('adapter') or (known.options.get('adapter', '-') if known else '-')
     setting = (f'{name}: '*bool(name) + f'{found["n_train"]} images, {c["epochs"]} epochs'
                + ''.join(f', {k} {c[k]}' for k in _MATTERS if c[k] != _DEFAULTS[k]))
     method = method_label(c['method'], c.get('options') or (), c['views'])
@@ -81,7 +84,8 @@ def run_row(config:dict, # settings of the run; what is missing is as in `filled
     scores = {k: found.get(k) for k in RUN_SCORES}
     if c['choose'] == 'last' and scores['last_balanced_accuracy'] is None:
         scores['last_balanced_accuracy'] = scores['balanced_accuracy']
-    return who | scores | dict(curves=str(curves or ''), source=str(source))
+    return who | scores | dict(epoch_validation=found.get('epoch_validation'),
+                               curves=str(curves or ''), source=str(source))
 
 # %% ../../nbs/api/explore.runs.ipynb #57754cb2
 def _table_rows(path): # rows of a table of the benchmarks; none if it is about something else
@@ -220,15 +224,18 @@ def gap_words(runs:pd.DataFrame, # as in `method_gaps`
               score:str='accuracy', # column that is compared
              )->pd.DataFrame: # of texts, in per cent, by noise and method
     "Mean of each method and its paired differences, with 95 % intervals, as one reads them."
-    def words(g):
-        if pd.isna(g.difference): return ''
+    def words(g, other):
+        before = list(than).index(g.name[1]) if g.name[1] in than else len(than)
+        # each pair once: probe and adapter are compared in the adapter's row
+        if pd.isna(g.difference) or before < list(than).index(other): return ''
         said = f'{100*g.difference:+.1f}'
         return said if pd.isna(g.low) else f'{said} ({100*g.low:+.1f} to {100*g.high:+.1f})'
     gaps = {t: method_gaps(runs, t, score) for t in than}
     own = gaps[than[0]]
-    means = {score.replace('_', ' '): (100*own['mean']).map('{:.1f}'.format)}
+    means = {score.removeprefix('last_').replace('_', ' '):
+             (100*own['mean']).map('{:.1f}'.format)}
     return pd.DataFrame(dict(seeds=own.seeds) | means
-                        | {f'over {t}': g.apply(words, axis=1) for t, g in gaps.items()})
+                        | {f'over {t}': g.apply(words, axis=1, other=t) for t, g in gaps.items()})
 
 # %% ../../nbs/api/explore.runs.ipynb #8a934e7d
 def _give(control, options): # a choice stays where it can; of several methods all are chosen anew

@@ -85,12 +85,14 @@ class Lesson:
     val:object # given labels
     test:object # clean labels
     record:object # noise of the training set
-    minutes:float # expected time of a CUFIT run
 
     def method(self, name, **options):
         "A fresh method of that name on the shared backbone."
         method = all_methods()[choose(name, all_methods(), 'method')]
         return method(self.vit, self.train.classes, self.training.seed, **options)
+    def cost(self, name, **options):
+        "The line that says what training a method will take on this machine."
+        return estimate(self.method(name, **options), self.train, self.val, self.training)
     @property
     def watched(self):
         "Training and test images for curves, up to 1,000 each; the former's noise record."
@@ -107,7 +109,7 @@ class Lesson:
                 f'and {len(self.test)} test images from {self.config.data}; '
                 f'{100*self.record.realised_rate:.1f} % of the training labels are wrong. '
                 f'Backbone {d.name}: {d.depth} blocks, width {d.dim}, {d.gflop():.2f} GFLOP '
-                f'per image. Training CUFIT takes about {self.minutes:.0f} minutes on {d.device}.')
+                'per image.')
 
 def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
                  seed:int=0, # of data, noise and training
@@ -120,8 +122,7 @@ def lesson_setup(scale:str='auto', # 'auto', 'pocket', 'desk' or 'full'
                         seed, config.device)
     splits = load_splits(config, vit.img_size, seed)
     train,val,record = add_noise(splits, config)
-    minutes = estimate(all_methods()['cufit'](vit, train.classes), train, val, training).minutes
-    return Lesson(scale, config, training, vit, train, val, splits.test, record, max(minutes, 1))
+    return Lesson(scale, config, training, vit, train, val, splits.test, record)
 
 # %% ../../nbs/api/run.lesson.ipynb #38824736
 @patch

@@ -137,7 +137,7 @@ def resolve(names, # [N] image names, with or without suffix
         if found[-1] is None:
             raise CufitError(f'{origin}, {line}: there is no image {name!r} in '
                              f'{" or ".join(f or "the archive" for f in folders)} '
-                             f'(with or without {", ".join(SUFFIXES)}). Add the file, take the '
+                             '(with or without an ending such as .jpg). Add the file, take the '
                              'row out, or name the folder of the images: root=... '
                              '(--root).')
     return found
