@@ -22,9 +22,10 @@ import sys, time, numpy as np, torch
 from cufit.core import array_sha256
 from cufit.data.imageset import ImageSet
 from cufit.frozen.backbone import load_backbone
-from cufit.methods import loop
 from cufit.methods.curriculum import Cufit
-from cufit.methods.record import train_config
+try: from cufit.train import loop, record
+except ImportError: from cufit.methods import loop, record   # versions before the wing `train`
+train_config = record.train_config
 name, size, batch, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 torch.set_num_threads(1)
 rng = np.random.default_rng(0); n = batch*steps

@@ -31,7 +31,7 @@ def machine(device="cpu"):
 
 def options_of(method, given):
     "Those of `given`, texts such as 'begins=9', that the method has: the linear probe has no block to begin at."
-    from cufit.methods.contract import all_methods
+    from cufit.train.contract import all_methods
     return tuple(o for o in given if o.partition("=")[0] in all_methods()[method].options)
 
 

@@ -21,9 +21,9 @@ from cufit.core import autocast, generator, matrix_precision
 from cufit.data.imageset import ImageSet
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.features import extract
-from cufit.methods.record import train_config
-from cufit.methods.optimizer import make_optimizer
-from cufit.methods.loop import train_epoch
+from cufit.train.record import train_config
+from cufit.train.optimizer import make_optimizer
+from cufit.train.loop import train_epoch
 from cufit.methods.probe import Linear, ridge_path
 from cufit.methods.curriculum import Cufit
 
@@ -114,7 +114,7 @@ def probes(args):
         one, mean = torch.nn.functional.one_hot(y, 8).double().numpy(), float(x.double().sub(x.double().mean(0)).square().sum()/x.shape[1])
         score["sklearn ridge"] = max(right(torch.from_numpy(SklearnRidge(alpha=s*mean).fit(x64, one).predict(test64))) for s in STRENGTHS)
     def all_threads():   # instead of one, which small steps take
-        with patch("cufit.methods.loop.threads_for", lambda method: nullcontext()): ours(512)
+        with patch("cufit.train.loop.threads_for", lambda method: nullcontext()): ours(512)
     more = {"batch 512, all threads": all_threads} if torch.get_num_threads() > 1 else {}
     seconds = in_turns(more | {"batch 512": lambda: ours(512), "batch 32": lambda: ours(32), "sklearn": sklearn, "ridge": ridge, "sklearn ridge": sklearn_ridge}, args.repeats)
     setting = "12,000 x 384, 8 classes, 40 % of labels drawn anew"

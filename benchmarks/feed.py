@@ -24,7 +24,7 @@ from cufit.data.sampling import epoch_batches
 from cufit.sources.readers import from_folder
 from cufit.sources.store import build_store, open_store
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.batch import Batch
+from cufit.train.batch import Batch
 
 COLUMNS = dict(what="what", images="images", rate="images a second (median)", ms="ms", over="times the DataLoader", low="lowest", high="highest", machine="machine", date="date")
 

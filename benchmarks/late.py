@@ -17,7 +17,7 @@ from cufit.core import generator, matrix_precision
 from cufit.data.images import center_crop, flip_crop
 from cufit.frozen.backbone import load_backbone
 from cufit.methods.curriculum import Cufit
-from cufit.methods.record import train_config
+from cufit.train.record import train_config
 from cufit.run.cost import estimate
 from cufit.run.settings import add_noise, load_splits, split_settings
 

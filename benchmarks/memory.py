@@ -14,11 +14,11 @@ from step import K, Given, bend
 
 from cufit.core import generator
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.record import train_config
-from cufit.methods.optimizer import make_optimizer
-from cufit.methods.loop import train_step
+from cufit.train.record import train_config
+from cufit.train.optimizer import make_optimizer
+from cufit.train.loop import train_step
 from cufit.methods.adapters import AdapterTuning, Branch
-from cufit.methods.contract import Method
+from cufit.train.contract import Method
 from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(backbone="backbone", rejected="rejected", variant="step", batch_size="batch", megabytes="MB beyond the weights", of_naive="of the published loop", backbones_mb="backbones, MB", machine="machine", date="date")

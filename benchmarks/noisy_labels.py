@@ -23,7 +23,7 @@ from cufit.core import load_tensors, read_json
 from cufit.data.noise import corrupt
 from cufit.explore.runs import run_name
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.contract import load_method
+from cufit.train.contract import load_method
 from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, load_seen
 from cufit.run.settings import same_place, load_splits, split_settings
 from cufit.run.experiment import train_run

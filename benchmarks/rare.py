@@ -19,8 +19,8 @@ from cufit.data.noise import corrupt
 from cufit.data.sampling import first_of_each
 from cufit.drawn.cells import CELL_CLASSES, cells
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.contract import all_methods
-from cufit.methods.record import train_config
+from cufit.train.contract import all_methods
+from cufit.train.record import train_config
 from cufit.metrics import accuracy, per_class_recall
 
 METHODS = {"linear": ("linear", {}), "linear, balanced softmax": ("linear", dict(prior="given")), "rein": ("rein", {}), "rein, balanced softmax": ("rein", dict(prior="given")),

@@ -14,9 +14,9 @@ from step import check_same, measure
 
 from cufit.core import generator, matrix_precision
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.record import train_config
-from cufit.methods.optimizer import make_optimizer
-from cufit.methods.loop import train_epoch
+from cufit.train.record import train_config
+from cufit.train.optimizer import make_optimizer
+from cufit.train.loop import train_epoch
 from cufit.methods.adapters import ADAPTERS, AdapterTuning, Rein
 from cufit.methods.curriculum import Cufit
 

@@ -17,9 +17,9 @@ from naive import NaiveCufit
 
 from cufit.core import generator, matrix_precision
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.record import train_config
-from cufit.methods.optimizer import make_optimizer
-from cufit.methods.loop import train_step
+from cufit.train.record import train_config
+from cufit.train.optimizer import make_optimizer
+from cufit.train.loop import train_step
 from cufit.methods.adapters import AdapterTuning
 from cufit.methods.curriculum import Cufit
 

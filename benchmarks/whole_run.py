@@ -18,9 +18,9 @@ from naive import NaiveCufit
 from cufit.core import loss_scaler, matrix_precision
 from cufit.sources.readers import from_folder
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.record import train_config
-from cufit.methods.optimizer import make_optimizer
-from cufit.methods.loop import train_epoch
+from cufit.train.record import train_config
+from cufit.train.optimizer import make_optimizer
+from cufit.train.loop import train_epoch
 from cufit.methods.curriculum import Cufit
 
 COLUMNS = dict(backbone="backbone", images="images", epochs="epochs", precision="precision", seconds="seconds, ours", yardstick="seconds, published loop", speedup="times as fast", machine="machine", date="date")

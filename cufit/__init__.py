@@ -10,7 +10,7 @@ ROOMS = {   # public name -> the room that has it
     "CufitError": "core",
     "ImageSet": "data.imageset", "Splits": "data.imageset", "corrupt": "data.noise", "load": "sources.readers",
     "load_backbone": "frozen.backbone",
-    "Linear": "methods.probe", "AdapterTuning": "methods.adapters", "Cufit": "methods.curriculum", "load_method": "methods.contract", "train_config": "methods.record",
+    "Linear": "methods.probe", "AdapterTuning": "methods.adapters", "Cufit": "methods.curriculum", "load_method": "train.contract", "train_config": "train.record",
     "train_run": "run.experiment", "evaluate_run": "run.experiment", "lesson_setup": "run.lesson",
 }
 __all__ = ["__version__", *ROOMS]

@@ -34,7 +34,7 @@ def dies(monkeypatch):
     "`with dies(epoch):` a training inside is stopped by Ctrl-C at the beginning of that epoch, counted from 1."
     @contextlib.contextmanager
     def dies(epoch):
-        import cufit.methods.loop as loop
+        import cufit.train.loop as loop
         real, calls = loop.train_epoch, []
         def train_epoch(*args, **kwargs):
             calls.append(1)

@@ -14,9 +14,9 @@ from cufit.data.imageset import ImageSet
 from cufit.data.sampling import Beside, ClassBalanced, EveryRow
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.features import CLASS_TOKEN, tokens_before
-from cufit.methods.batch import Dropout, Kept, View
-from cufit.methods.contract import Method
-from cufit.methods.record import train_config
+from cufit.train.batch import Dropout, Kept, View
+from cufit.train.contract import Method
+from cufit.train.record import train_config
 
 CONFIG = train_config(epochs=4, batch_size=8, lr=1e-2, optimizer="adamw", schedule="cosine", warmup=3, clip=1., rates=("two=2",), choose_by="balanced_accuracy", checkpoint_seconds=0)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cufit.frozen.backbone as backbone
-import cufit.methods.record as record
+import cufit.train.record as record
 from cufit import Cufit, load, load_backbone, load_method
 from cufit.core import CufitError, file_sha256, load_tensors, read_json, save_tensors, write_json
 from cufit.sources.store import check_store, open_store
@@ -85,7 +85,7 @@ def test_embedded_weights_stay_loadable_when_others_follow(old, monkeypatch, tmp
 
 def test_watched_sets_of_which_one_module_was_heard(tmp_path):
     "A state as versions until 0.2.0 wrote it holds what the predicting module said; the others join from the next epoch on."
-    from cufit.methods.record import train_config
+    from cufit.train.record import train_config
     splits = load("cells", limit=32)
     def run(epochs, **more):
         method, config = Cufit(load_backbone(), splits.train.classes), train_config(epochs=epochs, batch_size=16, lr=3e-3, milestones=(), checkpoint_seconds=0)

@@ -11,11 +11,11 @@ from cufit.data.noise import corrupt
 from cufit.drawn.cells import cells
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.model import weights_sha256
-from cufit.methods.record import train_config
-from cufit.methods.batch import Batch
-from cufit.methods.loop import train_step
-from cufit.methods.optimizer import make_optimizer
-from cufit.methods.contract import METHODS, load_method
+from cufit.train.record import train_config
+from cufit.train.batch import Batch
+from cufit.train.loop import train_step
+from cufit.train.optimizer import make_optimizer
+from cufit.train.contract import METHODS, load_method
 from cufit.run.settings import RunConfig, add_noise, load_splits
 from cufit.run.experiment import train_run
 import cufit.methods.adapters, cufit.methods.curriculum, cufit.methods.probe  # noqa: E401, F401  they register their methods

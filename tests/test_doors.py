@@ -272,7 +272,7 @@ def test_impossible_settings_are_refused_before_anything_is_read(tmp_path, setti
 def figures(tmp_path, classes, labels, predicted, noise=.4):
     from cufit.data.imageset import ImageSet
     from cufit.data.noise import corrupt
-    from cufit.methods.record import History
+    from cufit.train.record import History
     from cufit.run.experiment import draw_figures
     images = np.zeros((len(labels), 3, 8, 8), np.uint8)
     data = ImageSet(images, labels, np.arange(len(labels)), classes)

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from cufit.data.noise import symmetric_labels
 from cufit.frozen.backbone import FrozenViT
-from cufit.methods.loop import train_step
+from cufit.train.loop import train_step
 from cufit.methods.curriculum import Cufit
 
 GOLDEN = Path(os.environ.get("CUFIT_GOLDEN", Path(__file__).parents[2]/"shared"/"golden"))

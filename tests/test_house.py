@@ -43,7 +43,7 @@ def test_a_room_imports_only_rooms_before_it(name):
 def test_imports_of_all_kinds_are_seen(tmp_path):
     "Absolute, relative, of a whole room, and inside a function."
     (tmp_path/"a.py").write_text("import cufit.cli\nfrom cufit import load_method\nfrom .. import evaluate_run\nfrom cufit.data.noise import corrupt\nfrom .. import plot\nfrom .store import open_store\ndef f():\n    from ..drawn.cells import cells\n    from cufit.run import report\n")
-    assert set(imported(tmp_path/"a.py", "sources.readers")) == {"cli", "methods.contract", "run.experiment", "data.noise", "plot", "sources.store", "drawn.cells", "run.report"}
+    assert set(imported(tmp_path/"a.py", "sources.readers")) == {"cli", "train.contract", "run.experiment", "data.noise", "plot", "sources.store", "drawn.cells", "run.report"}
     assert len([n for name in rooms() for n in imported(module_files()[name], name)]) > 100
 
 

@@ -12,11 +12,11 @@ from cufit.data.imageset import ImageSet
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.features import shared_views, tokens_and_features
 from cufit.methods.adapters import AdapterTuning, Rein, branch_gflop
-from cufit.methods.batch import Batch
-from cufit.methods.contract import all_methods, load_method
+from cufit.train.batch import Batch
+from cufit.train.contract import all_methods, load_method
 from cufit.methods.curriculum import Cufit
 from cufit.methods.probe import Linear
-from cufit.methods.record import train_config
+from cufit.train.record import train_config
 from cufit.run.cost import estimate
 
 TRAIN, VAL = SETS   # stored at 56 px: eight to spare

@@ -16,10 +16,10 @@ from cufit.core import CufitError, generator, load_tensors
 from cufit.data.sampling import ClassBalanced
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.features import CLASS_TOKEN
-from cufit.methods.batch import Kept
-from cufit.methods.contract import Method, load_method
+from cufit.train.batch import Kept
+from cufit.train.contract import Method, load_method
 from cufit.methods.probe import Linear
-from cufit.methods.record import train_config
+from cufit.train.record import train_config
 from cufit.metrics import CHOOSE_BY
 from cufit.run.cost import estimate, trial
 
@@ -243,7 +243,7 @@ def test_nothing_moves_what_asks_for_no_gradient(vit):
 
 
 def test_the_fellow_is_read_ahead_as_it_is_read(vit, tmp_path):
-    from cufit.methods.batch import Fellow, View
+    from cufit.train.batch import Fellow, View
     class Eyes(Heads):
         def reads(self, training): return dict(x=View(), other=Fellow(View()))
         def outputs(self, batch, names=None): return dict(head=self.modules["head"](vit.features(batch["x"])+vit.features(batch["other"])))
@@ -259,7 +259,7 @@ def test_the_fellow_is_read_ahead_as_it_is_read(vit, tmp_path):
 
 def test_a_map_and_a_finer_view_show_what_the_view_shows(vit):
     from cufit.frozen.features import Pass
-    from cufit.methods.batch import Batch, View
+    from cufit.train.batch import Batch, View
     whole = Pass("pixels", lambda vit, x: x.float(), lambda vit: (3, 56, 56), whole=True)
     for crop in (40, 48, 56):
         inputs = dict(x=View(crop=crop, side=48), fine=View(along="x"), map=Kept(whole, along="x"))
@@ -321,7 +321,7 @@ def test_the_estimate_asks_the_memory_of_the_trial_and_stale_parts_go(vit, tmp_p
 
 @pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm1d(192), nn.Dropout(0.), nn.LayerNorm(192)])
 def test_layers_that_see_the_rows_of_one_process_are_refused_where_there_are_two(vit, monkeypatch, layer):
-    import cufit.methods.loop as loop
+    import cufit.train.loop as loop
     method = Heads(vit, "abc")
     method.modules["head"] = nn.Sequential(layer, nn.Linear(192, 3))
     loop._refuse_apart(method)
@@ -363,7 +363,7 @@ def test_every_module_is_heard_on_validation_and_any_chooser_may_use_it(vit, die
 
 
 def test_an_old_run_chose_by_validation_and_ten_last_epochs_are_kept():
-    from cufit.methods.record import TrainConfig, filled
+    from cufit.train.record import TrainConfig, filled
     assert filled(dict(epochs=3), TrainConfig)["choose"] == "validation"
     assert train_config(choose="last10").keep_last == 10 and train_config(choose="last10", keep_last=12).keep_last == 12
     with pytest.raises(CufitError, match="smoothed"): train_config(choose="smooth")

@@ -12,11 +12,11 @@ from cufit.drawn.cells import cells
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.solved import out_of_fold, solve_head
 from cufit.methods.adapters import AdapterTuning
-from cufit.methods.batch import Batch
-from cufit.methods.contract import all_methods
+from cufit.train.batch import Batch
+from cufit.train.contract import all_methods
 from cufit.methods.curriculum import BALANCED, Cufit
 from cufit.methods.probe import Linear
-from cufit.methods.record import train_config
+from cufit.train.record import train_config
 from cufit.run.settings import RunConfig, method_options
 
 CONFIG = train_config(epochs=2, batch_size=8, lr=1e-2, checkpoint_seconds=0)

@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 import cufit.frozen.features
-import cufit.methods.loop
+import cufit.train.loop
 from cufit.core import CufitError, Team, global_seed, matrix_precision
 from cufit.data.noise import corrupt
 from cufit.drawn.cells import cells
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.record import train_config
-from cufit.methods.batch import Batch
-from cufit.methods.loop import train_step
-from cufit.methods.optimizer import make_optimizer
+from cufit.train.record import train_config
+from cufit.train.batch import Batch
+from cufit.train.loop import train_step
+from cufit.train.optimizer import make_optimizer
 from cufit.methods.probe import Linear
 from cufit.methods.adapters import Rein
 from cufit.methods.curriculum import Cufit
@@ -50,7 +50,7 @@ def test_memory_mapped_images_train_to_the_same_bits(vit, sets, tmp_path, monkey
     mapped = replace(sets[0], images=np.load(tmp_path/"images.npy", mmap_mode="r"))
     assert isinstance(mapped.images, np.memmap)
     fetched = []
-    monkeypatch.setattr(cufit.methods.loop, "fetched_ahead", lambda batches, real=cufit.methods.loop.fetched_ahead: fetched.append(1) or real(batches))
+    monkeypatch.setattr(cufit.train.loop, "fetched_ahead", lambda batches, real=cufit.train.loop.fetched_ahead: fetched.append(1) or real(batches))
     (a, _), (b, _) = fitted(vit, sets), fitted(vit, (mapped, *sets[1:]))
     assert len(fetched) == CONFIG.epochs, "only the mapped run reads ahead"
     assert all(torch.equal(p, q) for p, q in zip(a.last.values(), b.last.values()))
@@ -165,7 +165,7 @@ def test_shares_of_a_batch_sum_to_its_gradient(vit, sets, monkeypatch):
     "Two processes played one after the other: their losses and gradients add up to those of the whole batch."
     def gradients(rank, size):
         crew = Team(); crew.rank, crew.size, crew.sum = rank, size, lambda x: x
-        for room in (cufit.methods.loop, cufit.methods.batch, cufit.methods.optimizer): monkeypatch.setattr(room, "team", lambda: crew)
+        for room in (cufit.train.loop, cufit.train.batch, cufit.train.optimizer): monkeypatch.setattr(room, "team", lambda: crew)
         method = Cufit(vit, sets[0].classes)
         batch = Batch(sets[0], torch.arange(15), vit, torch.Generator().manual_seed(0))   # 8 and 7 rows
         opt = make_optimizer(method, CONFIG)

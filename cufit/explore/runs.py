@@ -20,8 +20,8 @@ from ..core import CufitError, choose, read_json
 from ..figure import METHOD_COLORS
 from ..metrics import paired_interval
 from ..plot import curves
-from ..methods.record import BEFORE, TrainConfig
-from ..methods.contract import all_methods
+from ..train.record import BEFORE, TrainConfig
+from ..train.contract import all_methods
 from ..run.settings import RunConfig
 from .pictures import noise_means, noise_rate_figure
 from .panel import picture_panel

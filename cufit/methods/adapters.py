@@ -17,8 +17,8 @@ from ..core import CufitError, choose, load_plugins
 from ..frozen.backbone import FrozenBlock, FrozenViT
 from ..frozen.cnn import FrozenCNN
 from ..frozen.features import tokens_and_features
-from .batch import Kept, View
-from .contract import Method
+from ..train.batch import Kept, View
+from ..train.contract import Method
 
 # %% ../../nbs/lessons/4_adapters.ipynb #174e1cb7
 class Adapter(nn.Module):

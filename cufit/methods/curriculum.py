@@ -15,9 +15,9 @@ from ..core import choose
 from ..frozen.features import CLASS_TOKEN
 from ..data.prior import log_prior
 from ..frozen.solved import solve_head
-from .batch import Kept, views_of
+from ..train.batch import Kept, views_of
 from .adapters import Branch, BranchMethod, branch_gflop
-from .contract import Method
+from ..train.contract import Method
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #9be50017
 def masked_loss(logits:torch.Tensor, # [n, K] of the chosen rows only

@@ -15,7 +15,7 @@ from torch import nn
 from ..core import CufitError
 from ..frozen.backbone import FrozenBlock
 from ..frozen.cnn import FrozenCNN
-from .contract import Method
+from ..train.contract import Method
 
 # %% ../../nbs/api/methods.full.ipynb #f6d90a11
 class TrainedCopy(nn.Module):

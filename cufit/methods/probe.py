@@ -18,10 +18,10 @@ from torch import nn
 from ..core import CufitError, team
 from ..metrics import accuracy
 from ..frozen.features import CLASS_TOKEN
-from .record import History, TrainConfig
-from .batch import Kept, View, views_of
-from .loop import check_sets, val_scores
-from .contract import Method
+from ..train.record import History, TrainConfig
+from ..train.batch import Kept, View, views_of
+from ..train.loop import check_sets, val_scores
+from ..train.contract import Method
 
 # %% ../../nbs/lessons/3_probe.ipynb #8b3d6144
 def ridge_path(features:torch.Tensor, # float [N, D]

@@ -14,11 +14,11 @@ import torch
 
 from ..core import autocast, loss_scaler, matrix_precision, team
 from ..data.imageset import ImageSet
-from ..methods.record import TrainConfig
-from ..methods.optimizer import make_optimizer
-from ..methods.batch import Batch
-from ..methods.loop import sampler_of, train_step
-from ..methods.contract import Method
+from ..train.record import TrainConfig
+from ..train.optimizer import make_optimizer
+from ..train.batch import Batch
+from ..train.loop import sampler_of, train_step
+from ..train.contract import Method
 
 # %% ../../nbs/api/run.cost.ipynb #30553e6a
 class KeptBytes:

@@ -26,8 +26,8 @@ from ..sources.readers import find_source, is_drawn, list_source, load_part, par
 from ..sources.store import is_store, open_store
 from ..frozen.backbone import embedded_name, load_backbone
 from ..frozen.cache import Cache
-from ..methods.loop import check_longer
-from ..methods.contract import all_methods, load_method
+from ..train.loop import check_longer
+from ..train.contract import all_methods, load_method
 from .settings import (READING, absolute, add_noise, differences, image_size, load_splits,
                                 method_options, noise_line, picture_names,
                                 read_splits, reading, same_place, split_settings,

@@ -20,8 +20,8 @@ from ..core import array_sha256, choose, team
 from ..sources.download import data_home
 from ..sources.catalog import medmnist_file
 from ..frozen.backbone import load_backbone
-from ..methods.record import TrainConfig
-from ..methods.contract import Method, all_methods
+from ..train.record import TrainConfig
+from ..train.contract import Method, all_methods
 from .settings import RunConfig, add_noise, load_splits, split_settings
 from .cost import estimate
 from .experiment import train_run, watch_sets

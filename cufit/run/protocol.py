@@ -14,7 +14,7 @@ import torch
 
 from ..core import CufitError, pick_device, read_json
 from ..frozen.backbone import load_backbone
-from ..methods.contract import all_methods
+from ..train.contract import all_methods
 from .settings import READING, add_noise, load_splits, split_settings
 from .cost import estimate
 from .experiment import train_run

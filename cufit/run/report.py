@@ -19,7 +19,7 @@ from ..core import atomic, read_json
 from ..metrics import accuracy, balanced_accuracy, label_precision, label_recall
 from ..data.imageset import ImageSet
 from ..data.noise import NoiseRecord
-from ..methods.record import History
+from ..train.record import History
 
 # %% ../../nbs/api/run.report.ipynb #eb9f2f5b
 def selection_table(history:History, # of a run

@@ -22,8 +22,8 @@ from ..sources.listing import Assigned
 from ..data.noise import KINDS, NoiseRecord, check_rate, corrupt
 from ..sources.readers import find_source, is_drawn, load
 from ..sources.store import build_store, is_store, open_store
-from ..methods.record import TrainConfig, check_number, filled, train_config
-from ..methods.contract import all_methods
+from ..train.record import TrainConfig, check_number, filled, train_config
+from ..train.contract import all_methods
 
 # %% ../../nbs/api/run.settings.ipynb #e47e7e0d
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ def test_words_stand_out_and_a_frame_fills_its_box(site, chromium, name, scheme)
         assert box.evaluate("b => Math.abs(b.firstChild.offsetWidth - b.offsetWidth) < 1 && getComputedStyle(b.firstChild).padding == '0px'")
 
 
-@pytest.mark.parametrize("name", ["index.html", "reference/methods.loop.html", *(pytest.param(n, marks=SLOW) for n in (
+@pytest.mark.parametrize("name", ["index.html", "reference/train.loop.html", *(pytest.param(n, marks=SLOW) for n in (
     "gallery.html", "lessons/2_noise.html", "lessons/5_curriculum.html", "howto/own_images.html", "reference/house.html", "reference/data.html", "results.html"))])
 def test_a_phone_scrolls_in_one_direction(site, chromium, name):
     page, _ = visit(chromium, site+name, viewport=dict(width=390, height=800))
