@@ -26,7 +26,7 @@ def losses():
             if not path.is_file(): continue
             test = 100*pd.read_csv(path).test_balanced
             found = {c: test[int(r[f"epoch_{c}"])] for c in CHOOSERS if c != "last10"} | dict(last10=test[-10:].mean())
-            rows.append(dict(data=r.get("data", "drawn cells"), name=r.get("name", table), method=r["method"] + r.get("options", ""), noise=r["noise"], seed=r["seed"]) | {c: test.max()-v for c, v in found.items()})
+            rows.append(dict(data=r.get("data", "drawn cells"), name=r.get("name", table), method=r["method"] + r.get("options", ""), kind=r["method"], noise=r["noise"], seed=r["seed"]) | {c: test.max()-v for c, v in found.items()})
     return pd.DataFrame(rows)
 
 
@@ -45,6 +45,12 @@ def left_out(means):
         yield data, best, causal.loc[best, data]
 
 
+def by_method(found):
+    "Mean losses of the last epoch and of validation: methods in rows, all noise rates and the highest."
+    for method, part in found.groupby("kind"):
+        yield method, len(part), [f"{rows[c].mean():.1f}" if len(rows) else "-" for rows in (part[part.noise > 0], part[part.noise == .6]) for c in ("last", "validation")]
+
+
 def main():
     found = losses()
     if found.empty: raise SystemExit("No run says which epoch each chooser would have taken.")
@@ -55,6 +61,8 @@ def main():
     if len(means.columns) < 2: return
     print("\n| left out | best on the others | its loss there | loss of `validation` |\n| --- | --- | --- | --- |")
     for data, best, loss in left_out(means): print(f"| {data} | `{best}` | {loss:.1f} | {means.loc['validation', data]:.1f} |")
+    print("\n| method, any options | runs | `last`, with noise | `validation` | `last`, 60 % noise | `validation` |\n| --- | --- | --- | --- | --- | --- |")
+    for method, n, values in by_method(found): print(f"| {method} | {n} | {' | '.join(values)} |")
 
 
 if __name__ == "__main__":
