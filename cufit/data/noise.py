@@ -273,7 +273,7 @@ def noise_record(labels, # int [N] clean class numbers
     "Damage labels and write down what was done."
     clean, k = check_class_numbers(labels, len(classes)), len(classes)
     name, rate, nominal = _plan(kind, rate, clean, k)
-    legacy_rng(seed)   # refuses a seed that is none, whatever the kind
+    legacy_rng(seed)   # refuses an invalid seed, whatever the kind
     if name == 'symmetric': given = symmetric_labels(clean, rate, seed, k)
     else: given = draw_labels(clean, nominal, numpy_rng(seed, 'noise', name))
     return NoiseRecord(clean, given, name, rate, seed, classes, nominal)
