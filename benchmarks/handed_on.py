@@ -5,7 +5,7 @@ were given and of those that are right. `results/brought_back.csv` (`--back`) ha
 the LPM agreed in no epoch, so that the IAM was never trained on them, those that the IAM handed on in the last epoch.
 
     python benchmarks/handed_on.py runs/benchmark/ham_late11-cufit*
-    python benchmarks/handed_on.py runs/benchmark/pbc_late9-cufit-* --back
+    python benchmarks/handed_on.py --back runs/benchmark/pbc_late9-cufit-0.6-0
 """
 import argparse
 from pathlib import Path

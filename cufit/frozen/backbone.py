@@ -104,9 +104,19 @@ def __call__(self:FrozenBlock, x, only_class=False):
     if not self.open:
         x = self.block(x) if self.rope is None else self.block(x, rope=self.rope)
         return x[:, :1] if only_class else x
-    h = self.norm1(x)
-    x = self.add1(x[:, :1] if only_class else x, self.attend(h, *self.qkv(h, only_class)))
+    x = self.attended(x, only_class)
     return self.add2(x, self.mlp(self.norm2(x)))
+
+@patch
+def attended(self:FrozenBlock, x, only_class=False,
+             added=None, # what an adapter adds in `qkv`, of the normed tokens and those that ask
+            ):
+    "The tokens before the block's MLP."
+    h = self.norm1(x)
+    asked = h[:, :1] if only_class else h
+    more = (None,)*3 if added is None else added(h, asked)
+    return self.add1(x[:, :1] if only_class else x,
+                     self.attend(h, *self.qkv(h, only_class, more)))
 
 # %% ../../nbs/api/frozen.backbone.ipynb #74bcac55
 class FrozenViT(Frozen):

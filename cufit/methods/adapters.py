@@ -24,6 +24,7 @@ from ..train.contract import Method
 class Adapter(nn.Module):
     "Base of adapters: what happens around each frozen block from `begins` on."
     first = begins = 0   # the first block that it can adapt, and the one where it begins
+    inside = ''   # what it has to reach inside of a block, if anything
     def check_begins(self, vit:FrozenViT, begins:int):
         "Raise if the backbone has no such block, or the adapter cannot begin there."
         kind,first = type(self).__name__,self.first
@@ -33,6 +34,10 @@ class Adapter(nn.Module):
         if begins not in range(first, vit.depth):
             raise CufitError(f'begins is {begins}; {kind} can begin at block {first} to '
                              f'{vit.depth-1} of {vit.name}.')
+        if closed := [b for b in vit.blocks[begins:] if not b.open] if self.inside else ():
+            raise CufitError(f'Block {closed[0].index} of {vit.name} is a '
+                             f'{type(closed[0].block).__name__}, whose {self.inside} cannot be '
+                             'reached. Choose a plain ViT, or the adapter rein.')
         self.begins = begins
 
     def block(self,

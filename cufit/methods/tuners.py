@@ -20,6 +20,7 @@ from .adapters import ADAPTERS, Adapter
 # %% ../../nbs/api/methods.tuners.ipynb #1db245e1
 class LoRA(Adapter):
     "A change of low rank to the matrices that compute queries and values."
+    inside = 'queries'
     def __init__(self,
                  vit:FrozenViT, # gives width and depth
                  rank:int=8, # r
@@ -28,10 +29,6 @@ class LoRA(Adapter):
                 ):
         super().__init__()
         self.check_begins(vit, begins)
-        if closed := [b for b in vit.blocks[begins:] if not b.open]:
-            raise CufitError(f'Block {closed[0].index} of {vit.name} is a '
-                             f'{type(closed[0].block).__name__}, whose queries cannot be reached. '
-                             'Choose a plain ViT, or the adapter rein.')
         n,self.scale = vit.depth-begins,alpha/rank
         bound = 1/math.sqrt(vit.dim)   # that of `nn.Linear`: Kaiming-uniform with a slope of sqrt 5
         self.down = nn.Parameter(torch.empty(n, 2, rank, vit.dim).uniform_(-bound, bound))
@@ -41,11 +38,9 @@ class LoRA(Adapter):
         return self.scale*(x @ self.down[i, which].T @ self.up[i, which].T)
 
     def block(self, block, tokens, only_class):
-        i,h = block.index-self.begins,block.norm1(tokens)
-        asked = h[:, :1] if only_class else h
-        more = self.added(asked, i, 0),None,self.added(h, i, 1)
-        x = block.add1(tokens[:, :1] if only_class else tokens,
-                       block.attend(h, *block.qkv(h, only_class, more)))
+        i = block.index-self.begins
+        def added(h, asked): return self.added(asked, i, 0),None,self.added(h, i, 1)
+        x = block.attended(tokens, only_class, added)
         return block.add2(x, block.mlp(block.norm2(x)))
 
     def gflop(self, vit):
@@ -73,6 +68,7 @@ def merged(self:LoRA,
 # %% ../../nbs/api/methods.tuners.ipynb #eb42b8ce
 class AdaptFormer(Adapter):
     "A bottleneck beside the MLP of each block."
+    inside = 'MLP'
     def __init__(self,
                  vit:FrozenViT, # gives width and depth
                  bottleneck:int=64, # m
@@ -81,10 +77,6 @@ class AdaptFormer(Adapter):
                 ):
         super().__init__()
         self.check_begins(vit, begins)
-        if closed := [b for b in vit.blocks[begins:] if not b.open]:
-            raise CufitError(f'Block {closed[0].index} of {vit.name} is a '
-                             f'{type(closed[0].block).__name__}, whose MLP cannot be reached. '
-                             'Choose a plain ViT, or the adapter rein.')
         self.scale,n = scale,vit.depth-begins
         self.down = nn.ModuleList(nn.Linear(vit.dim, bottleneck) for _ in range(n))
         self.up = nn.ModuleList(nn.Linear(bottleneck, vit.dim) for _ in range(n))
@@ -92,9 +84,7 @@ class AdaptFormer(Adapter):
         for layer in self.up: nn.init.zeros_(layer.weight); nn.init.zeros_(layer.bias)
 
     def block(self, block, tokens, only_class):
-        i,h = block.index-self.begins,block.norm1(tokens)
-        x = block.add1(tokens[:, :1] if only_class else tokens,
-                       block.attend(h, *block.qkv(h, only_class)))
+        i,x = block.index-self.begins,block.attended(tokens, only_class)
         y = block.norm2(x)
         return block.add2(x, block.mlp(y)) + self.scale*self.up[i](F.relu(self.down[i](y)))
 
