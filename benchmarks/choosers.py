@@ -1,6 +1,6 @@
 """Which epoch? What each chooser would have got in the recorded runs, judged by leaving one data set out.
 
-Reads the runs of `results/pocket.csv` and `results/noisy_labels.csv` that say which epoch each chooser would have taken
+Reads the runs of `results/pocket.csv`, `results/pocket_2.csv` and `results/noisy_labels.csv` that say which epoch each chooser would have taken
 and whose test accuracy is known in every epoch. A chooser's loss is the best balanced accuracy of any epoch, which
 nobody can know, minus that of the epoch it took, in points. It is averaged over the seeds, then the rates, then the
 methods of a data set, so that none counts more because it was run more often. `last10` is the mean of the last ten
@@ -19,7 +19,7 @@ from cufit.metrics import CHOOSERS
 def losses():
     "A row a run: where, and the loss of each chooser in points."
     rows = []
-    for table in ("pocket", "noisy_labels"):
+    for table in ("pocket", "pocket_2", "noisy_labels"):
         runs = pd.read_csv(RESULTS/f"{table}.csv").fillna(dict(options=""))
         for r in runs[runs.get("epoch_last", pd.Series(index=runs.index)).notna()].to_dict("records"):
             path = RESULTS/"curves"/f"{run_name(r.get('name', table), r['method'], r.get('options', ''), r['noise'], r['seed'])}.csv"

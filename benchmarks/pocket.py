@@ -67,6 +67,7 @@ def table(path):
     columns = dict(last_balanced_accuracy="balanced accuracy", top_balanced_accuracy="best epoch", given_at_top="given labels, best epoch", given_last="given labels, last epoch", label_precision="label precision", label_recall="label recall")
     columns = {c: n for c, n in columns.items() if c in rows and rows[c].notna().any()}
     def cell(v): return "-" if v.isna().any() else f"{100*v.mean():.1f} ({100*v.min():.1f} to {100*v.max():.1f})"
+    print(f"{len(rows)} runs with seeds {', '.join(map(str, sorted(rows.seed.unique())))}, in the median {rows.seconds.median():.0f} s each; {', '.join(rows.machine.unique())}, {' to '.join(dict.fromkeys((rows.date.min(), rows.date.max())))}.\n")
     print(f"| method | noise | seeds | {' | '.join(columns.values())} |\n|{' --- |'*(len(columns)+3)}")
     for (noise, method, label), g in sorted(rows.groupby(["noise", "method", "label"]), key=lambda kv: (kv[0][0], METHODS.index(kv[0][1]), kv[0][2])):
         print(f"| {label} | {100*noise:.0f} % | {len(g)} | {' | '.join(cell(g[c]) for c in columns)} |")

@@ -12,6 +12,7 @@ from cufit.data.imageset import ImageSet
 from cufit.frozen.backbone import load_backbone
 from cufit.frozen.features import shared_views, tokens_and_features
 from cufit.methods.adapters import AdapterTuning, Rein, branch_gflop
+from cufit.train import loop
 from cufit.train.batch import Batch
 from cufit.train.contract import all_methods, load_method
 from cufit.methods.curriculum import Cufit
@@ -142,6 +143,22 @@ def test_steps_and_validation_touch_no_block_before_the_first_and_the_last_score
         for h in hooks: h.remove()
     again, images = (m.evaluate(VAL, again=a)["lam"] for a in (True, False))
     assert not torch.equal(again, images) and (again-images).abs().max() < 0.05
+
+
+def test_steps_on_tokens_have_all_threads_and_are_read_ahead_from_disk(vit, tmp_path, monkeypatch):
+    seen, ahead = set(), []
+    monkeypatch.setattr(loop, "fetched_ahead", lambda batches, real=loop.fetched_ahead: ahead.append(1) or real(batches))
+    monkeypatch.setattr(loop, "train_step", lambda *args, real=loop.train_step, **kw: seen.add(torch.get_num_threads()) or real(*args, **kw))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        for method, expected in ((Cufit(vit, "abc", begins=2, tokens=2), 3), (Linear(vit, "abc", tokens=2), 1)):
+            method.cache = tmp_path
+            method.fit(TRAIN, VAL, CONFIG)
+            assert seen == {expected}, "heads on vectors cost nothing, adapters on tokens do"
+            assert len(ahead) == (CONFIG.epochs if expected > 1 else 0), "tokens lie on the disk, vectors in memory"
+            seen.clear(); ahead.clear()
+    finally: torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name, options", [("cufit", dict(begins=3, tokens=3)), ("rein", dict(begins=2, tokens=2)), ("linear", dict(tokens=3))])

@@ -367,3 +367,11 @@ def test_an_old_run_chose_by_validation_and_ten_last_epochs_are_kept():
     assert filled(dict(epochs=3), TrainConfig)["choose"] == "validation"
     assert train_config(choose="last10").keep_last == 10 and train_config(choose="last10", keep_last=12).keep_last == 12
     with pytest.raises(CufitError, match="smoothed"): train_config(choose="smooth")
+
+
+def test_the_mean_of_the_last_epochs_is_that_of_each_scored_by_itself(vit):
+    m = Heads(vit, "abc")
+    h = m.fit(TRAIN, VAL, train_config(epochs=5, batch_size=8, lr=1e-1, keep_last=3))
+    now = m.predict(VAL)
+    assert m.last_epochs_accuracy(VAL) == h.frame.val_accuracy.tolist()[-3:] and len(set(h.frame.val_accuracy)) > 1
+    assert (m.predict(VAL) == now).all(), "the model is what it was"

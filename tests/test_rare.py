@@ -13,8 +13,8 @@ from cufit.frozen.backbone import load_backbone
 from cufit.frozen.solved import out_of_fold, solve_head
 from cufit.methods.adapters import AdapterTuning
 from cufit.train.batch import Batch
-from cufit.train.contract import all_methods
-from cufit.methods.curriculum import BALANCED, Cufit
+from cufit.train.contract import Method, all_methods
+from cufit.methods.curriculum import BALANCED, Cufit, forward_rows, masked_loss, split_forward
 from cufit.methods.probe import Linear
 from cufit.train.record import train_config
 from cufit.run.settings import RunConfig, method_options
@@ -96,6 +96,51 @@ def test_a_class_that_nobody_agrees_with_is_rescued(vit, sets):
     assert sorted(np.flatnonzero(h.trained[1][1] & (train.labels == 2))) == sorted(best) and h.trained[1][2][best].all()
     assert before["iam"][train.labels == 0].any() and not (h.trained[1][1] & (train.labels == 0) & ~again["iam"].numpy()).any(), "other classes go by agreement"
     assert set(Cufit(vit, "abc").row_state(train)) == set()
+
+
+class PlainLinear(Linear):
+    "The step as it was before there were options; so the two below."
+    def step(self, batch):
+        z = self.modules["linear"](self.vit.norm(self.vit.features(batch.x))).float()
+        yield "linear", F.cross_entropy(z, batch.labels), torch.ones_like(batch.labels, dtype=torch.bool)
+
+
+class PlainAdapter(AdapterTuning):
+    def step(self, batch):
+        z = self.modules["rein"](self.vit, self.vit.start(batch.x, 1)).float()
+        yield "rein", F.cross_entropy(z, batch.labels), torch.ones_like(batch.labels, dtype=torch.bool)
+
+
+class PlainCufit(Cufit):
+    def prepare(self, train, config): Method.prepare(self, train, config)
+    def begin_epoch(self, epoch, epochs): pass
+    def row_state(self, train): return {}
+    def step(self, batch):
+        (lpm, iam, lam), vit, y, n = self.modules.values(), self.vit, batch.labels, len(batch.labels)
+        tokens = vit.start(batch.x, 1)
+        with torch.no_grad(): features = vit.finish(tokens, 1)
+        z = lpm(features)
+        yield "lpm", masked_loss(z, y, n), torch.ones_like(y, dtype=torch.bool)
+        by_lpm = z.detach().argmax(1) == y
+        z, says = split_forward(iam, vit, tokens, by_lpm)
+        yield "iam", masked_loss(z, y[by_lpm], n), by_lpm
+        by_iam = says == y
+        yield "lam", masked_loss(forward_rows(lam, vit, tokens, by_iam), y[by_iam], n), by_iam
+
+
+OFF = dict(begins=1, tokens=0, views=0, prior="none", tau=1.)
+
+
+@pytest.mark.parametrize("kind, plain, off", [(Linear, PlainLinear, dict(OFF)), (AdapterTuning, PlainAdapter, OFF),
+    (Cufit, PlainCufit, OFF | dict(prior_for="lpm", tau_adapters=None, lpm="trained", rescue=0, loss="batch", balanced=False))])
+def test_an_option_that_is_off_changes_no_bit(vit, sets, kind, plain, off):
+    off = {k: v for k, v in off.items() if k in kind.options}
+    assert set(off) >= {*kind.options}-{"adapter"}, "a new option belongs here"
+    runs = [k(vit, sets[0].classes, **o) for k, o in ((plain, {}), (kind, {}), (kind, off))]
+    old, *new = ((m.fit(*sets, CONFIG), m.last) for m in runs)
+    for history, last in new:
+        assert all(torch.equal(a, b) for a, b in zip(old[1].values(), last.values(), strict=True))
+        assert (np.stack(history.trained) == np.stack(old[0].trained)).all()
 
 
 def test_losses_by_what_was_selected(vit, sets):

@@ -43,9 +43,9 @@ def faults_of(notebook):
 
 
 def code_of(cell):
-    "The code of a cell, or that of the solutions folded into its text."
+    "The code of a cell, or what its text shows as code."
     text = "".join(cell["source"])
-    return text if cell["cell_type"] == "code" else "".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    return text if cell["cell_type"] == "code" else "".join(re.findall(r"```(?:python|sh|toml|bibtex)\n(.*?)```", text, re.S))
 
 
 def main():
