@@ -12,7 +12,7 @@ import sys
 import pandas as pd
 from common import RESULTS
 
-from cufit.explore.runs import run_name
+from cufit.run.results import run_name
 from cufit.metrics import CHOOSERS
 
 

@@ -16,7 +16,7 @@ from common import RESULTS, record
 
 from cufit.core import read_json
 from cufit.data.noise import NoiseRecord
-from cufit.explore.runs import method_label
+from cufit.run.results import method_label
 
 
 def loaded(run):

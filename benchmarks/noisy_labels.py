@@ -21,7 +21,7 @@ from oracle import METHODS, Oracle
 
 from cufit.core import load_tensors, read_json
 from cufit.data.noise import corrupt
-from cufit.explore.runs import run_name
+from cufit.run.results import run_name
 from cufit.frozen.backbone import load_backbone
 from cufit.train.contract import load_method
 from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, load_seen

@@ -19,7 +19,7 @@ import torch
 from common import RESULTS, machine, options_of, record
 from oracle import METHODS, Oracle
 
-from cufit.explore.runs import method_label, own_options, run_name
+from cufit.run.results import method_label, own_options, run_name
 from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, label_precision, label_recall
 from cufit.run.report import curve_table
 from cufit.run.lesson import lesson_setup

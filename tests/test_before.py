@@ -11,7 +11,7 @@ import cufit.train.record as record
 from cufit import Cufit, load, load_backbone, load_method
 from cufit.core import CufitError, file_sha256, load_tensors, read_json, save_tensors, write_json
 from cufit.sources.store import check_store, open_store
-from cufit.explore.runs import recorded_runs
+from cufit.run.results import recorded_runs
 from cufit.run.experiment import evaluate_run, train_run
 from cufit.run.settings import written_settings
 

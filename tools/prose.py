@@ -22,7 +22,7 @@ BARE = re.compile(r"(?<![\w.])\d+\.\d+(?=(?: ?%| points?\b))(?! ?%<!--| points?<
 
 @cache
 def runs(table):
-    from cufit.explore.runs import method_label
+    from cufit.run.results import method_label
     found = pd.read_csv(RESULTS/f"{table}.csv")
     options = found.get("options", pd.Series("", found.index)).fillna("")
     return found.assign(method=[method_label(*run) for run in zip(found.method, options)])
