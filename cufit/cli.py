@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Text', 'Texts', 'Number', 'ImageColumn', 'LabelColumn', 'GroupColumn', 'Root', 'Include', 'Exclude', 'Window',
-           'option', 'train', 'evaluate', 'show', 'demo', 'data', 'cache', 'main']
+           'option', 'train', 'evaluate', 'show', 'compare', 'demo', 'data', 'cache', 'main']
 
 # %% ../nbs/api/cli.ipynb #a714143c
 import json, sys, webbrowser
@@ -70,6 +70,8 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
           store:Annotated[Text, option('folder: keep resized images there and train from it, '
                                        'for data larger than memory')]=None,
           limit:Annotated[Number, option('training images, stratified by class')]=None,
+          images_seed:Annotated[Number, option('of splits and subsets that are drawn here; --seed '
+                                               'unless given')]=None,
           epochs:Annotated[int, option('passes over the training set')]=100,
           batch_size:Annotated[int, option('images in a step')]=32,
           lr:Annotated[float, option('learning rate at the start')]=1e-3,
@@ -166,6 +168,21 @@ def show(page, # path of an HTML file
     "Open a page in the browser of this desktop."
     try: return webbrowser.get().open(Path(page).resolve().as_uri())
     except webbrowser.Error: return False
+
+# %% ../nbs/api/cli.ipynb #c8a670a2
+@app.command(epilog='Example: cufit compare grid.toml --out results/mine --jobs 2')
+def compare(grid:Annotated[Path, typer.Argument(help='TOML file: keys are settings of train and '
+                                                     'options of methods, a list is a factor')],
+            out:Annotated[Optional[Path], option('folder of all runs, their table and page; '
+                                                 'a dry run needs none')]=None,
+            jobs:Annotated[int, option('runs at a time')]=1,
+            dry_run:Annotated[bool, option('list the runs and their minutes, and stop')]=False):
+    """Every run of a grid, from one file to a table and a page; what is there is not run again,
+    and what was stopped goes on."""
+    from cufit.run.compare import compare as run_grid
+    table = run_grid(grid, out, jobs, dry_run, say=lambda line: print(line, flush=True))
+    if 'failed' in table.attrs: sys.exit(1)
+
 
 # %% ../nbs/api/cli.ipynb #ea62071d
 @app.command(epilog='Example: cufit demo --out runs/demo')

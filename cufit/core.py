@@ -6,11 +6,12 @@
 __all__ = ['HALVES', 'PRECISIONS', 'CufitError', 'choose', 'raises', 'load_plugins', 'stream_seed', 'generator', 'numpy_rng',
            'global_seed', 'Team', 'team', 'pick_device', 'autocast', 'loss_scaler', 'matrix_precision', 'atomic',
            'write_json', 'read_json', 'read_text_table', 'file_sha256', 'array_sha256', 'save_tensors', 'load_tensors',
-           'bar_stream', 'progress']
+           'bar_stream', 'no_bars', 'progress']
 
 # %% ../nbs/api/core.ipynb #89fdd6d0
 import difflib, functools, hashlib, json, os, random, sys, tempfile
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -237,6 +238,7 @@ def save_tensors(path, tensors:dict, # name -> tensor
                   metadata={'cufit': json.dumps(header)})
 
 def load_tensors(path, # of a file that `save_tensors` wrote
+                 header_only:bool=False, # leave the tensors where they are
                 )->tuple: # (dict of tensors, header)
     "Read what `save_tensors` wrote."
     if not Path(path).is_file():
@@ -244,7 +246,7 @@ def load_tensors(path, # of a file that `save_tensors` wrote
                          'that far; give the folder that train printed.')
     try:
         with safe_open(str(path), 'pt') as f:
-            return ({k: f.get_tensor(k) for k in f.keys()},
+            return ({} if header_only else {k: f.get_tensor(k) for k in f.keys()},
                     json.loads((f.metadata() or {}).get('cufit', '{}')))
     except SafetensorError as e:
         raise CufitError(f'{path} is not a whole safetensors file: {e}. '
@@ -255,6 +257,15 @@ def bar_stream(): # a text stream
     "Where progress bars go: standard output where a Jupyter kernel shows it, else standard error."
     return sys.stdout if type(sys.stdout).__module__.startswith('ipykernel') else sys.stderr
 
+_bars = ContextVar('bars', default=True)
+
+@contextmanager
+def no_bars():
+    "Inside the block no progress bar is shown: something else shows the progress of it all."
+    token = _bars.set(False)
+    try: yield
+    finally: _bars.reset(token)
+
 def progress(iterable, # what to walk through; None for a bar moved by hand, which shows at once
              desc:str='', # what is being done
              total:int=None, # number of steps, where `iterable` has no length
@@ -263,4 +274,4 @@ def progress(iterable, # what to walk through; None for a bar moved by hand, whi
     looks = dict(dynamic_ncols=True, mininterval=0.5, delay=0 if iterable is None else 1,
                  file=bar_stream())
     return tqdm(iterable, desc=desc, total=total,
-                **looks | kwargs | ({} if team().main else dict(disable=True)))
+                **looks | kwargs | ({} if team().main and _bars.get() else dict(disable=True)))

@@ -273,7 +273,7 @@ def figures(tmp_path, classes, labels, predicted, noise=.4):
     from cufit.data.imageset import ImageSet
     from cufit.data.noise import corrupt
     from cufit.train.record import History
-    from cufit.run.experiment import draw_figures
+    from cufit.run.report import draw_figures
     images = np.zeros((len(labels), 3, 8, 8), np.uint8)
     data = ImageSet(images, labels, np.arange(len(labels)), classes)
     given, record = corrupt(data, "symmetric", noise, 0)

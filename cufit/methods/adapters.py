@@ -133,7 +133,8 @@ class Branch(nn.Module):
 class BranchMethod(Method):
     "Base of methods with adapters: they read images or, with `tokens=K`, kept tokens of K views."
     options = dict(adapter='rein', begins=None, tokens=0, prior='none', tau=1.)
-    def meant(self, options): # unless told otherwise an adapter begins where it can
+    @classmethod
+    def meant(cls, options): # unless told otherwise an adapter begins where it can
         kind = ADAPTERS[choose(options['adapter'], all_adapters(), 'adapter')]
         first = getattr(kind, 'func', kind).first
         return options | dict(begins=first if options['begins'] is None else options['begins'])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHOSEN', 'MOST_CLASSES', 'STYLE', 'TITLES', 'selection_table', 'curve_table', 'curve_figure', 'selection_figure',
-           'label_titles', 'sample_figure', 'most_confused', 'confusion_figure', 'noise_figure', 'page', 'figure_html',
-           'metrics_table', 'write_report', 'write_comparison']
+           'label_titles', 'sample_figure', 'most_confused', 'confusion_figure', 'noise_figure', 'draw_figures', 'page',
+           'figure_html', 'metrics_table', 'write_report', 'write_comparison']
 
 # %% ../../nbs/api/run.report.ipynb #192a981f
 import base64, html
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import figure, plot
-from ..core import atomic, read_json
+from ..core import atomic, read_json, write_json
 from ..metrics import accuracy, balanced_accuracy, label_precision, label_recall
 from ..data.imageset import ImageSet
 from ..data.noise import NoiseRecord
@@ -127,6 +127,35 @@ def noise_figure(noise:NoiseRecord): # matplotlib Figure
     return plot.matrix([noise.nominal[part], noise.realised[part]],
                        [noise.classes[k] for k in shown],
                        title=['nominal'+few, 'realised'+few])
+
+# %% ../../nbs/api/run.report.ipynb #8f04e56e
+def draw_figures(folder, # run folder
+                 predicted:np.ndarray, # int [n], of the predicting module on test
+                 history, # of the run
+                 train, test, # image sets, given and clean labels
+                 record:NoiseRecord, # of train
+                 watched, # from `watch_sets`
+                )->dict: # name -> why, of those that could not be drawn
+    """Write the pictures of a run into its `figures/`; where no noise was added nothing is known
+    of the truth, and those that need it are left out."""
+    draws = dict(
+        confusion=lambda: confusion_figure(test.labels, predicted, test.classes),
+        samples=lambda: sample_figure(train, record))
+    if record.rate: draws['noise'] = lambda: noise_figure(record)
+    if record.rate and len(history.modules) > 1:
+        table = selection_table(history, record)
+        draws['selection'] = lambda: selection_figure(table)
+    if watched:
+        curves = curve_table(history, watched['rows'], watched['sets']['test'].labels)
+        with atomic(Path(folder)/'curves.csv') as part: curves.to_csv(part, index=False)
+        draws['curves'] = lambda: curve_figure(curves)
+    home,failed = Path(folder)/'figures',{}
+    home.mkdir(parents=True, exist_ok=True)
+    for name, draw in draws.items():
+        try: (home/f'{name}.png').write_bytes(figure.figure_png(draw()))
+        except Exception as e: failed[name] = f'{type(e).__name__}: {e}'   # the report says so
+    if failed: write_json(home/'failed.json', failed)
+    return failed
 
 # %% ../../nbs/api/run.report.ipynb #27dbb2d8
 STYLE = ('<style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;'

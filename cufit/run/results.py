@@ -27,6 +27,7 @@ from .settings import RunConfig
 RUN_SCORES = dict(last_balanced_accuracy='balanced accuracy, last epoch',
                   balanced_accuracy='balanced accuracy, chosen epoch',
                   accuracy='accuracy, chosen epoch',
+                  balanced_accuracy_last_epochs='balanced accuracy, mean of the last epochs',
                   accuracy_last_epochs='accuracy, mean of the last epochs',
                   label_precision='label precision', label_recall='label recall')
 EPOCH_SCORES = dict(test_balanced='balanced accuracy on test', test='accuracy on test',

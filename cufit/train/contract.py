@@ -71,7 +71,8 @@ class Method:
         raise NotImplementedError(f'{type(self).__name__}.logits: name -> [B, K], of normalised x')
 
     # what a method may say besides
-    def meant(self, options:dict)->dict: # all options
+    @classmethod
+    def meant(cls, options:dict)->dict: # all options
         "The same, with what one leaves open filled in."
         return options
     def reads(self, training:bool)->dict: # name -> `Input`
@@ -294,10 +295,19 @@ def last_epochs_accuracy(self:Method,
     "Accuracy of the predicting module at each of the kept last epochs."
     if not getattr(self, 'tail', None):
         raise CufitError('No last epochs were kept. Train with keep_last=10 in the settings.')
-    module,found = self.modules[self.predictor],[]
-    best = {k: v.detach().clone() for k, v in module.state_dict().items()}
-    for state in self.tail:
-        module.load_state_dict(state)
-        found.append(accuracy(self.predict(data, precision), data.labels))
-    module.load_state_dict(best)
-    return found
+    return [accuracy(said, data.labels) for said in self.said_with(self.tail, data, precision)]
+
+@patch
+def said_with(self:Method,
+              states, # of the predicting module, such as `tail`: those of the last epochs
+              data:ImageSet, # any images
+              precision:str='float32', # as in training
+             ): # yields int [N] for each of them
+    "What the method predicts with other weights; it has its own again when all were asked."
+    module = self.modules[self.predictor]
+    own = {k: v.detach().clone() for k, v in module.state_dict().items()}
+    try:
+        for state in states:
+            module.load_state_dict(state)
+            yield self.predict(data, precision)
+    finally: module.load_state_dict(own)

@@ -1,0 +1,93 @@
+"Grids: what is there stays, what was killed goes on to the same table, and several processes never train one run twice."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cufit.core import CufitError, read_json
+from cufit.run.compare import Lease, compare, train_one, waves
+from cufit.run.grid import grid_runs, run_hash
+
+GRID = dict(data="cells", limit=48, epochs=3, lr=1e-2, method=["linear", "cufit"], noise=0.4, seed=[0, 1], linear=dict(views=2), checkpoint_seconds=0)
+
+
+def quiet(line): pass
+
+
+def same(a, b):
+    for k in ("seconds",): a, b = a.drop(columns=k), b.drop(columns=k)
+    pd.testing.assert_frame_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    return out, compare(GRID, out, say=quiet)
+
+
+def test_a_grid_that_was_killed_goes_on_to_the_same_table(whole, dies, tmp_path):
+    with dies(3), pytest.raises(KeyboardInterrupt): compare(GRID, tmp_path, say=quiet)
+    assert not list(tmp_path.rglob("metrics.json")) and list(tmp_path.rglob("resume.safetensors")) and not list(tmp_path.rglob("lease.json"))
+    same(compare(GRID, tmp_path, say=quiet), whole[1])
+
+
+def test_what_is_there_is_not_run_again_and_another_version_is_named(whole, tmp_path):
+    out, table = whole
+    written = {f: f.stat().st_mtime_ns for f in out.rglob("*") if f.is_file() and f.parent != out and "cache" not in f.parts}
+    file = next(out.rglob("metrics.json")); then = file.read_text()
+    file.write_text(json.dumps(json.loads(then) | dict(version="0.0.1")))
+    lines = []
+    again = compare(GRID, out, say=lines.append)
+    assert "another version: 0.0.1" in lines[-1] and sorted(again.version) == ["0.0.1", *table.version[1:]]
+    file.write_text(then)
+    assert {f for f, t in written.items() if f.stat().st_mtime_ns != t} == {file}
+    frame = pd.read_csv(out/"results.csv")
+    assert len(frame) == 4 and {"balanced_accuracy", "last_balanced_accuracy", "recall", "run"} <= set(frame)
+
+
+def test_a_run_that_somebody_trains_is_left_to_them(whole, tmp_path):
+    run = grid_runs(GRID)[0]
+    mine = Lease(tmp_path/run.name); assert mine.take()
+    with mine: found = train_one(run, tmp_path)
+    assert found["state"] == "elsewhere" and str(os.getpid()) in found["why"] and not (tmp_path/run.name/"metrics.json").exists()
+
+
+def test_frozen_passes_are_made_by_the_first_run_that_reads_them():
+    runs = grid_runs(dict(method=["linear", "rein", "cufit"], tokens=4, begins=2, seed=[0, 1, 2], noise=[0, .4], images_seed=0))
+    ahead, rest = waves(runs)
+    assert [r.settings["method"] for r in ahead] == ["linear", "rein"] and len(ahead)+len(rest) == len(runs) == 18, "linear has no begins, rein's are cufit's"
+    assert len(waves([r for r in grid_runs(dict(method="linear", views=2, seed=[0, 1, 2]))])[0]) == 3, "each seed its own images"
+
+
+def test_a_name_of_a_run_depends_on_what_changes_it_alone():
+    base = dict(data="cells", method="cufit", noise=.4)
+    assert run_hash(base) == run_hash(base | dict(options=("loss=batch",), device="cpu", cache="x")) != run_hash(base | dict(options=("loss=selected",)))
+    assert run_hash(base | dict(method="linear", views=4)) == run_hash(base | dict(method="linear", options=("views=4",)))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_nobody_else_anything(whole, tmp_path):
+    "Two jobs in a process of their own, shot in the middle: the next start takes over what they held, once it is old."
+    grid = tmp_path/"grid.toml"
+    grid.write_text('\n'.join(f'{k} = {json.dumps(v)}' for k, v in GRID.items() if k != "linear") + '\n[linear]\nviews = 2\n')
+    command = [str(Path(sys.executable).with_name("cufit")), "compare", str(grid), "--out", str(tmp_path/"out"), "--jobs", "2"]
+    going = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic()+240
+    while not list((tmp_path/"out").rglob("resume.safetensors")) and time.monotonic() < until: time.sleep(.2)
+    os.killpg(going.pid, signal.SIGKILL); going.wait()
+    for lease in (tmp_path/"out").rglob("lease.json"): os.utime(lease, (time.time()-600,)*2)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    same(pd.read_csv(tmp_path/"out"/"results.csv"), pd.read_csv(whole[0]/"results.csv"))
+
+
+def test_a_dry_run_writes_nothing_and_a_grid_without_folder_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert compare(GRID | dict(method="linear"), dry_run=True, say=quiet).state.tolist() == ["new"]*2 and not list(Path().iterdir())
+    with pytest.raises(CufitError, match="--out"): compare(GRID)
