@@ -24,6 +24,7 @@ from ..train.contract import Method
 class Adapter(nn.Module):
     "Base of adapters: what happens around each frozen block from `begins` on."
     first = begins = 0   # the first block that it can adapt, and the one where it begins
+    normed = False   # whether the head behind it reads features after the final norm
     inside = ''   # what it has to reach inside of a block, if anything
     def check_begins(self, vit:FrozenViT, begins:int):
         "Raise if the backbone has no such block, or the adapter cannot begin there."
@@ -127,7 +128,8 @@ class Branch(nn.Module):
                 vit:FrozenViT, # the shared backbone
                 tokens:torch.Tensor, # that enter block `begins`, [B, N, D]
                )->torch.Tensor: # logits [B, K]
-        return self.head(vit.finish(tokens, self.begins, self.adapter))
+        features = vit.finish(tokens, self.begins, self.adapter)
+        return self.head(vit.norm(features) if self.adapter.normed else features)
 
 # %% ../../nbs/lessons/4_adapters.ipynb #25267ddd
 class BranchMethod(Method):
@@ -166,8 +168,8 @@ class AdapterTuning(BranchMethod):
     def build(self): return dict(rein=self.branch())
     def step(self, batch):
         z = self.modules['rein'](self.vit, self.entering(batch)).float()
-        yield ('rein', F.cross_entropy(self.shifted(z), batch.labels),
-               torch.ones_like(batch.labels, dtype=torch.bool))
+        yield 'rein', self.loss(z, batch), torch.ones_like(batch.labels, dtype=torch.bool)
+    def loss(self, z, batch): return F.cross_entropy(self.shifted(z), batch.labels)
     def outputs(self, batch, names=None):
         return dict(rein=self.modules['rein'](self.vit, self.entering(batch)))
     def logits(self, x, names=None):
@@ -184,4 +186,5 @@ def branch_gflop(vit:FrozenViT, # the shared backbone
     linear,attention = (sum(part) for part in zip(*(vit.block_gflop(i)
                                                     for i in range(adapter.begins, vit.depth))))
     own = adapter.gflop(vit)
+    if not any(p.requires_grad for p in adapter.parameters()): return linear+attention+own,0.
     return linear+attention+own,linear+2*attention+2*own

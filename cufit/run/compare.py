@@ -117,8 +117,9 @@ def plan(runs, # of `GridRun`
              'begun' if (Path(out)/r.name/'resume.safetensors').is_file() else 'new' for r in runs]
     todo = [r for r, s in zip(runs, state) if s != 'there']
     minutes = dict(zip((r.name for r in todo), expected_minutes(todo)))
-    return pd.DataFrame([r.factors | dict(run=r.name, state=s, minutes=round(minutes.get(r.name, 0), 1))
-                         for r, s in zip(runs, state)])
+    return pd.DataFrame([
+        r.factors | dict(run=r.name, state=s, minutes=round(minutes.get(r.name, 0), 1))
+        for r, s in zip(runs, state)])
 
 def _passes(run): # what decides about frozen passes: the first run with them makes them
     own = ('data', 'limit', 'backbone', 'weights', 'img_size', 'resize', 'images_seed', 'store',
@@ -206,7 +207,8 @@ def _yardsticks(methods): # the first kind of probe and of one adapter; else the
 def _table(frame): # noise once, and in per cent
     table = frame.reset_index()
     noise = table.noise.map(lambda r: f'{100*r:.0f} %')
-    return table.assign(noise=noise.where(noise != noise.shift(), '')).to_html(index=False, border=0)
+    once = noise.where(noise != noise.shift(), '')
+    return table.assign(noise=once).to_html(index=False, border=0)
 
 def write_page(out, # folder of the grid, with finished runs
                failed:dict=None, # run -> why
