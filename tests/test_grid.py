@@ -10,9 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cufit.core import CufitError, read_json
+from cufit.core import CufitError
 from cufit.run.compare import Lease, compare, train_one, waves
+from cufit.run.experiment import train_run
 from cufit.run.grid import grid_runs, run_hash
+from cufit.run.settings import method_options, split_settings
+from cufit.train.contract import load_method
 
 GRID = dict(data="cells", limit=48, epochs=3, lr=1e-2, method=["linear", "cufit"], noise=0.4, seed=[0, 1], linear=dict(views=2), checkpoint_seconds=0)
 
@@ -91,3 +94,20 @@ def test_a_dry_run_writes_nothing_and_a_grid_without_folder_says_so(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     assert compare(GRID | dict(method="linear"), dry_run=True, say=quiet).state.tolist() == ["new"]*2 and not list(Path().iterdir())
     with pytest.raises(CufitError, match="--out"): compare(GRID)
+
+
+def test_who_has_to_know_the_noise_rate_is_told_the_true_one_unless_another_is_given():
+    runs = grid_runs(dict(method=["coteaching", "cufit"], noise=[0, .4]))
+    assert [r.settings.get("options") for r in runs] == [("rate=0",), ("rate=0.4",), None, None]
+    assert [r.settings["options"] for r in grid_runs(dict(method="codis", noise=.4, rate=[.3, .5]))] == [("rate=0.3",), ("rate=0.5",)]
+    told = lambda **s: method_options(split_settings(dict(method="jocor", **s))[0])
+    assert told(noise=.2) == dict(rate=.2) and told(noise=.2, options=("rate=0.3",)) == dict(rate=.3) and told() == {}
+    with pytest.raises(CufitError, match="coteaching has to be told"): compare(dict(method="coteaching", limit=48, epochs=1), dry_run=True, say=quiet)
+
+
+@pytest.mark.parametrize("method, adapter", [("coteaching", "rein"), ("jocor", "none"), ("codis", "lora"), ("elr", "none"), ("gce", "rein"), ("smoothing", "vpt")])
+def test_every_rival_trains_from_settings_with_an_adapter_and_with_a_head_alone(tmp_path, method, adapter):
+    found = train_run(tmp_path/"run", data="cells", limit=48, epochs=2, batch_size=16, lr=1e-2, noise=.4, method=method, options=(f"adapter={adapter}",), say=quiet)
+    again = load_method(tmp_path/"run")
+    assert found["method"] == method and again.options["adapter"] == adapter and 0 <= found["balanced_accuracy"] <= 1
+    if method in ("coteaching", "jocor", "codis"): assert again.options["rate"] == .4 and found["label_precision"] is not None

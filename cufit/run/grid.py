@@ -88,6 +88,9 @@ def _one_run(method, chosen): # settings of a run; values by name
     if not settings.get('noise'):
         settings = {k: v for k, v in settings.items() if k not in ('noise_kind', 'noise_seed')}
     elif 'noise_seed' not in settings: settings['noise_seed'] = settings.get('seed', 0)
+    # a noise rate that the grid names is the truth for who has to be told one
+    if 'rate' in own and 'rate' not in chosen and 'noise' in chosen:
+        chosen = chosen | dict(rate=chosen['noise'])
     # as it is unless told otherwise: said or not, it is the same run
     texts = [f'{k}={v}' for k, v in chosen.items()
              if k not in SETTINGS and k in own and v != own[k]]

@@ -86,7 +86,9 @@ def method_options(config:RunConfig)->dict: # name -> value
             raise CufitError(f"The option {text!r} is not of the form 'name=value', such as "
                              "'blocks=2'.")
         found[name.strip()] = _value(value.strip())
-    return found
+    # who has to know the noise rate is told what was asked for, where noise is added
+    told = config.noise and 'rate' in all_methods()[config.method].options
+    return dict(rate=config.noise) | found if told else found
 
 def split_settings(settings:dict, # of `RunConfig` and `TrainConfig`, mixed; else the defaults
                   )->tuple: # (RunConfig, TrainConfig)
