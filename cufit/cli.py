@@ -63,7 +63,8 @@ def train(out:Annotated[Optional[Path], option('run folder to write; a dry run n
                                           '8/7 of the input unless given')]=None,
           noise:Annotated[float, option('share of training and validation labels to replace, to '
                                         'see what that does')]=0.,
-          noise_kind:Annotated[str, option('symmetric, pair, ordinal or preserving')]='symmetric',
+          noise_kind:Annotated[str, option('symmetric, pair, ordinal, preserving, asymmetric, '
+                                              'instance or annotators')]='symmetric',
           noise_seed:Annotated[int, option('seed of the noise alone')]=0,
           clean_val:Annotated[bool, option('oracle: choose the epoch on clean validation '
                                            'labels')]=False,

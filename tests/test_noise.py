@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cufit.core import CufitError
-from cufit.data.noise import KINDS, NoiseRecord, check_matrix, corrupt, draw_labels, highest_rate, noise_record, symmetric_labels, transition_matrix
+from cufit.drawn.cells import cells
+from cufit.data.noise import KINDS, NOISES, NoiseRecord, check_matrix, corrupt, draw_labels, highest_rate, noise_record, symmetric_labels, transition_matrix
 
 torch.set_num_threads(1)
 rates = st.floats(0, 1)
@@ -187,3 +188,31 @@ def test_the_picture_of_a_record_escapes_names_and_survives_empty_classes():
 def test_what_is_wrong_is_said(call, words):
     with pytest.raises(CufitError) as e: call()
     assert all(w in str(e.value) for w in words), e.value
+
+
+STRUCTURED = [k for k in NOISES if k not in KINDS]
+
+
+@pytest.mark.parametrize("kind", STRUCTURED)
+def test_noise_that_follows_images_or_readers_is_what_it_says(kind):
+    drawn = cells(n_train=600, n_val=200, n_test=16, size=48, seed=0)
+    (noisy, record), (_, again), (_, other) = (corrupt(drawn.train, kind, .3, s) for s in (0, 0, 1))
+    assert (record.given == again.given).all() and (record.given != other.given).any() and (record.clean == drawn.train.labels).all() and (noisy.labels == record.given).all()
+    assert abs(record.realised_rate-.3) < .06 and record.rate == .3 and record.kind == kind and np.allclose(record.nominal.sum(1), 1)
+    assert np.abs(record.realised-record.nominal).max() < .2, "what came out is what was asked for, class by class"
+    assert corrupt(drawn.train, kind, 0, 0)[1].flipped.sum() == 0
+    _, val = corrupt(drawn.val, kind, .3, 1, record)
+    if kind == "asymmetric": assert (val.nominal == record.nominal).all() and ((record.nominal > 0).sum(1) == 3).all()
+    if kind == "annotators": assert (val.nominal == record.nominal).all() and (record.votes == record.given[:, None]).any(1).all()
+    if kind == "instance":   # images that look alike are mislabelled alike: the same projections for both sets
+        _, apart = corrupt(drawn.val, kind, .3, 1)
+        assert np.abs(val.nominal-record.nominal).max() < np.abs(apart.nominal-record.nominal).max()
+
+
+def test_a_record_with_votes_is_read_back(tmp_path):
+    _, record = corrupt(cells(n_train=64, n_val=16, n_test=16, size=48).train, "annotators", .3, 0)
+    assert (NoiseRecord.load(record.save(tmp_path/"noise")).votes == record.votes).all()
+
+
+def test_the_readers_of_a_set_cannot_be_worse_than_always_wrong():
+    with pytest.raises(CufitError, match="0.625"): corrupt(cells(n_train=64, n_val=16, n_test=16, size=48).train, "annotators", .7, 0)

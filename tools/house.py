@@ -24,8 +24,8 @@ class Wing:
 
 HOUSE = (
     Wing("", "core figure plot metrics", "seeds, devices, errors, files; colours and grids of images; drawings of numbers; scores", "what several wings need"),
-    Wing("data", "images sampling checks imageset noise prior", "what a training set is",
-         "a rule about patients: `sampling` if it draws splits, `checks` if it refuses them; a kind of label noise: `noise`; how frequent classes are: `prior`"),
+    Wing("data", "images sampling checks imageset structure noise prior", "what a training set is",
+         "a rule about patients: `sampling` if it draws splits, `checks` if it refuses them; a kind of label noise: `noise`, or `structure` if it follows the images; how frequent classes are: `prior`"),
     Wing("sources", "files listing reading tables readers download catalog store", "where a training set comes from",
          "a public data set to download: `catalog`; a layout of folders: `files`; a kind of table: `tables`; another format: `readers`"),
     Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures: a room of its own"),

@@ -12,7 +12,7 @@ import numpy as np
 from ..core import CufitError, choose, numpy_rng
 from ..figure import CYCLE, draw_images, new_figure
 from ..plot import draw_matrix, shorten
-from ..data.noise import KINDS, corrupt
+from ..data.noise import NOISES, corrupt
 from .panel import picture_panel
 
 # %% ../../nbs/api/explore.noise.ipynb #68b7e0c7
@@ -106,7 +106,7 @@ def noise_explorer(image_set, # an `ImageSet` with clean labels
     "Kind, rate, seed and class of label noise, and what they leave a class with."
     def view(**settings): fig, n = noise_view(image_set, **settings); return fig, noise_words(n)
     controls = dict(
-        kind=widgets.Dropdown(options=list(KINDS), value=choose(kind, KINDS, 'noise kind'),
+        kind=widgets.Dropdown(options=list(NOISES), value=choose(kind, NOISES, 'noise kind'),
                               description='kind'),
         rate=widgets.FloatSlider(value=rate, min=0, max=.9, step=.05, description='rate',
                                  readout_format='.2f', continuous_update=False),

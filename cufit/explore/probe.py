@@ -15,7 +15,7 @@ from ..core import CufitError
 from ..figure import OKABE_ITO, new_figure
 from ..plot import draw_matrix
 from ..metrics import balanced_accuracy, label_precision, label_recall
-from ..data.noise import KINDS, corrupt
+from ..data.noise import NOISES, corrupt
 from .panel import picture_panel
 
 # %% ../../nbs/api/explore.probe.ipynb #7190cdc5
@@ -108,7 +108,7 @@ def probe_explorer(probe:LiveProbe, # fitted to the features of `train`
         fig,n = probe_view(probe, train, test, **settings)
         return fig,probe_words(n)
     controls = dict(
-        kind=widgets.Dropdown(options=list(KINDS), value='symmetric', description='kind'),
+        kind=widgets.Dropdown(options=list(NOISES), value='symmetric', description='kind'),
         rate=widgets.FloatSlider(value=rate, min=0, max=.95, step=.05, description='rate',
                                  readout_format='.2f', continuous_update=False),
         penalty=widgets.SelectionSlider(options=[(f'{p:g}', p) for p in PENALTIES], value=1e-2,

@@ -19,7 +19,7 @@ from ..core import CufitError, array_sha256, atomic, choose, read_json, read_tex
 from ..data.images import parse_window
 from ..data.imageset import SPLITS, Splits
 from ..sources.listing import Assigned
-from ..data.noise import KINDS, NoiseRecord, check_rate, corrupt
+from ..data.noise import NOISES, NoiseRecord, check_rate, corrupt
 from ..sources.readers import find_source, is_drawn, load
 from ..sources.store import build_store, is_store, open_store
 from ..train.record import TrainConfig, check_number, filled, train_config
@@ -106,7 +106,7 @@ def split_settings(settings:dict, # of `RunConfig` and `TrainConfig`, mixed; els
         choose(k, methods[run.method].options, f'option of {run.method}')
     check_rate(run.noise)
     for k in ('cache_gb', 'cache_days'): check_number(k, getattr(run, k), 0, above=True)
-    choose(run.noise_kind, KINDS, 'noise kind')
+    choose(run.noise_kind, NOISES, 'noise kind')
     for k in ('views', 'curves', 'noise_seed'): check_number(k, getattr(run, k), 0, whole=True)
     parse_window(run.window)
     for k, least in dict(limit=1, resize=1, img_size=1, images_seed=0).items():
@@ -253,7 +253,7 @@ def add_noise(splits:Splits, # labels as they are in the source
     "Corrupt train and, unless it is the oracle, val; the truth of train comes back apart."
     train,record = corrupt(splits.train, config.noise_kind, config.noise, seed=config.noise_seed)
     val = splits.val if config.clean_val else corrupt(splits.val, config.noise_kind, config.noise,
-                                                      seed=config.noise_seed+1)[0]
+                                                      config.noise_seed+1, record)[0]
     return train,val,record
 
 # %% ../../nbs/api/run.settings.ipynb #a5302341
