@@ -29,10 +29,12 @@ def solve_head(features:torch.Tensor, # float [N, D]
                labels:np.ndarray, # int [N], given
                n_classes:int, # K
                strength:float=.01, # C of scikit-learn: smaller keeps the weights smaller
+               weights:np.ndarray=None, # float [N], not negative: how much each row counts
               )->nn.Linear: # D to K; a class without a label gets a bias of -20
     "Logistic regression as a layer."
     _enough(labels)
-    scale, found = _regression(strength).fit(np.asarray(features), labels)
+    both = _regression(strength)
+    scale, found = both.fit(np.asarray(features), labels, logisticregression__sample_weight=weights)
     w, b = found.coef_, found.intercept_
     if len(w) == 1: w, b = np.concatenate([-w, w])/2, np.concatenate([-b, b])/2   # of two classes
     w = w/scale.scale_
@@ -50,14 +52,16 @@ def out_of_fold(features:torch.Tensor, # float [N, D]
                 folds:int=5, # at most; as many as the rarest class has images
                 strength:float=.01, # as in `solve_head`
                 seed:int=0, # of the deal
+                groups:np.ndarray=None, # [N]: rows of one group (a patient) stay in one fold
                )->np.ndarray: # float [N, K], rows sum to 1
     "What a solved head says of every row, having been fitted to others."
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
     if (n := _enough(labels, folds)) < 2:
         raise CufitError('A class has one image only, so no head can be fitted without it and '
                          'asked about it. Give every class two or more.')
     x, said = np.asarray(features), np.zeros((len(labels), n_classes))
-    for fit, asked in StratifiedKFold(n, shuffle=True, random_state=seed).split(x, labels):
+    deal = StratifiedKFold if groups is None else StratifiedGroupKFold
+    for fit, asked in deal(n, shuffle=True, random_state=seed).split(x, labels, groups):
         z = solve_head(features[fit], labels[fit], n_classes, strength)(features[asked])
         said[asked] = z.detach().double().softmax(1).numpy()
     return said

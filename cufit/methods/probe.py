@@ -85,6 +85,7 @@ class Linear(FeatureMethod):
 class ClosedForm(FeatureMethod):
     "Base of methods that are solved, not trained: one pass, one line of history."
     trained_by_steps = False
+    def used(self, n): return np.ones(n, bool)   # which rows the last solution is from
     def run_gflop(self, n_train, n_val, epochs, share=1., data=None):
         return (n_train+n_val)*self.vit.gflop()
     def fit(self, train, val, config=TrainConfig(), folder=None, watch=None, resume=False,
@@ -96,7 +97,7 @@ class ClosedForm(FeatureMethod):
         right = self.solve(train, val, config)
         self.history.rows.append(dict(epoch=0, val_accuracy=right,
                                       seconds=round(time.monotonic()-started, 3)))
-        self.history.trained.append(np.ones((1, len(train)), bool))
+        self.history.trained.append(self.used(len(train))[None])
         self.history.best,self.history.best_epoch = right,0
         for n, data in (watch or {}).items():
             self.history.predictions[n].append(
