@@ -31,7 +31,7 @@ HOUSE = (
     Wing("drawn", "cells", "pictures that the package draws, each set with its truth", "another set of drawn pictures: a room of its own"),
     Wing("frozen", "weights model cnn backbone cache features solved pretrain", "the frozen model", "a kind of backbone: `backbone` if it has tokens, else `cnn`; what is kept of its passes: `features`; where it is kept: `cache`; what is solved on it: `solved`"),
     Wing("train", "record optimizer batch loop contract", "how training goes, and what a method has to bring", "what a method reads of a row, or remembers of it: `batch`; a setting of training: `record`, and `optimizer` or `loop`"),
-    Wing("methods", "probe clean adapters tuners full robust twins curriculum", "the methods, and the adapters that they take", "an adapter: `tuners`; another method: a room of its own"),
+    Wing("methods", "probe clean adapters tuners full robust twins curriculum ablation", "the methods, and the adapters that they take", "an adapter: `tuners`; another method: a room of its own"),
     Wing("run", "settings cost report results experiment grid compare lesson protocol", "from settings to a folder with everything in it", "a setting of a run: `settings`, and its option in `cli`; a picture of the report: `report`"),
     Wing("audit", "", "what is wrong with the data", "a check of images and labels, a list of labels to look at again"),
     Wing("neighbours", "", "methods for medical images beside label noise", "a neighbouring method: a room of its own"),
