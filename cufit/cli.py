@@ -52,8 +52,9 @@ def _data_options(settings): # as `RunConfig` has them
 def train(out:Annotated[Optional[Path], option('run folder to write; a dry run needs none')]=None,
           data:Annotated[str, option('cells, a folder, zip, CSV or npz file, '
                                      'or a MedMNIST name')]='cells',
-          method:Annotated[str, option('linear, rein or cufit (also: logistic, clean, ridge, wann, '
-                                      'full, elr, gce, smoothing, coteaching, jocor, codis)')]='cufit',
+          method:Annotated[str, option('linear, rein or cufit (also: logistic, clean, ridge, '
+                                      'wann, full, elr, gce, smoothing, coteaching, jocor, '
+                                      'codis, ablation)')]='cufit',
           backbone:Annotated[str, option('pocket_vit, pocket_vit_2 (sees more), or '
                                          'a ViT, EVA tower or CNN of timm')]='pocket_vit',
           weights:Annotated[Text, option('local safetensors file, or "random"')]=None,

@@ -284,7 +284,7 @@ def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a
         return fig
     def narrow():
         with style(): return drawn(3.6, height+.4, _columns(data), 'center')
-    fits = max(1, int(76/(max(map(len, data))+6)))   # names that stand side by side
+    fits = max(1, int(88/(max(map(len, data))+6)))   # names that stand side by side
     with style(): wide = drawn(7, height, min(len(data), fits), 'right')
     return stacks(wide, narrow,
                   alt or f'{", ".join(data)}: {ylabel or title} by {xlabel or "class"}')
