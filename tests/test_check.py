@@ -1,5 +1,4 @@
 "The check of a change finds what is planted in a copy of the project: an edited module, an unclean notebook, an old address, a module of nobody, code too wide."
-import csv
 import json
 import shutil
 import subprocess
@@ -80,8 +79,6 @@ def test_a_figure_that_drifted_from_its_table_is_written_anew():
     assert prose.renewed(f"about 1 % of the cells, 12.3 %<!--= {what} --> here") == f"about 1 % of the cells, {value:.1f} %<!--= {what} --> here"
     both = "+0.0 points<!--= gap('pocket', 'balanced_accuracy', 'cufit', 'cufit', noise=.4) -->"
     assert prose.renewed(both) == both
-    spent = sum(float(r["minutes"]) for r in csv.DictReader((prose.RESULTS/"noisy_labels.csv").open()))/60
-    assert prose.renewed("0.0<!--= hours('noisy_labels') --> hours") == f"{spent:.1f}<!--= hours('noisy_labels') --> hours"
     with pytest.raises(SystemExit, match="no balanced_accuracy"): prose.renewed("1.0 %<!--= mean('pocket', 'balanced_accuracy', method='nobody') -->")
 
 

@@ -6,7 +6,7 @@ Behind such a figure stands a comment that no page shows: `57.3 %<!--= mean('poc
 method='linear', noise=.4) -->`. What the comment says is computed from `benchmarks/results` and written with as many
 decimals as the figure has. A table is named without its ending; what follows the column are the values that rows must
 have. `mean`, `low` and `high` are over the rows, in per cent; `gap(table, column, a, b, ...)` is the mean of the paired
-differences between two methods, seed by seed, in points; `hours(table)` is what all its runs took together. A method is named as in the explorer, such as
+differences between two methods, seed by seed, in points. A method is named as in the explorer, such as
 'cufit, balanced'. `tests/test_check.py` looks for decimals beside such figures that say nothing of where they are from."""
 import json
 import re
@@ -41,13 +41,8 @@ def high(*which, **where): return rows(*which, **where).max()
 def gap(table, column, a, b, **where): return (rows(table, column, method=a, **where)-rows(table, column, method=b, **where)).mean()
 
 
-def hours(table):
-    runs = pd.read_csv(RESULTS/f"{table}.csv")
-    return runs.minutes.sum()/60 if "minutes" in runs else runs.seconds.sum()/3600
-
-
 def shown(found):
-    value = eval(found["what"], dict(mean=mean, low=low, high=high, gap=gap, hours=hours))
+    value = eval(found["what"], dict(mean=mean, low=low, high=high, gap=gap))
     sign = "+" if found["said"].startswith("+") else ""
     return f"{value:{sign}.{len(found['decimals'] or '')}f}{found['unit']}<!--= {found['what']} -->"
 
