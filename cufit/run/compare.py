@@ -23,7 +23,8 @@ from ..core import (CufitError, atomic, load_tensors, no_bars, progress, read_js
                         write_json)
 from ..figure import figure_png
 from .report import figure_html, page
-from .results import RUN_SCORES, gap_words, recorded_runs
+from .results import (RUN_SCORES, cell_gaps, gap_words, method_ranks,
+                               recorded_runs)
 from .experiment import train_run
 from .grid import GridRun, expected_minutes, grid_runs, shared_setting
 
@@ -210,6 +211,20 @@ def _table(frame): # noise once, and in per cent
     once = noise.where(noise != noise.shift(), '')
     return table.assign(noise=once).to_html(index=False, border=0)
 
+def _over_cells(runs): # parts of the page, where the methods meet in several cells
+    ranks,cells,critical = method_ranks(runs)
+    if cells < 2 or len(ranks) < 3: return []
+    said = (f'Mean ranks over {cells} cells (data, setting and noise rate; seeds averaged).'
+            + (f' Two that differ by {critical:.2f} differ by more than chance (Nemenyi, 5 %).'
+               if critical else ''))
+    table = ranks.round(2).rename('mean rank').to_frame()
+    if not critical: # of few cells the paired differences say more
+        than = _yardsticks(pd.Series(list(ranks.index)))[0]
+        gaps = cell_gaps(runs, than)
+        table[f'over {than}, points'] = (100*gaps.difference).map('{:+.1f}'.format)
+        table['p, by Holm'] = gaps.holm.map('{:.2f}'.format)
+    return ['<h2>Over all cells</h2>', f'<p>{said}</p>', table.fillna('').to_html(border=0)]
+
 def write_page(out, # folder of the grid, with finished runs
                failed:dict=None, # run -> why
               )->Path: # report.html in it
@@ -226,6 +241,7 @@ def write_page(out, # folder of the grid, with finished runs
             parts += [f'<h2>{html.escape(title)}</h2>', _table(gaps),
                       figure_html(figure_png(_bars(own, order)), f'balanced accuracy: {title}'),
                       f'<details><summary>All scores</summary>{_table(score_table(own))}</details>']
+    parts += _over_cells(runs)
     if failed:
         parts.append('<h2>Runs that failed</h2>' + pd.Series(failed, name='why').to_frame().to_html(
             border=0))
