@@ -105,7 +105,7 @@ def test_who_has_to_know_the_noise_rate_is_told_the_true_one_unless_another_is_g
     with pytest.raises(CufitError, match="coteaching has to be told"): compare(dict(method="coteaching", limit=48, epochs=1), dry_run=True, say=quiet)
 
 
-@pytest.mark.parametrize("method, adapter", [("coteaching", "rein"), ("jocor", "none"), ("codis", "lora"), ("elr", "none"), ("gce", "rein"), ("smoothing", "vpt"), ("logistic", None), ("clean", None)])
+@pytest.mark.parametrize("method, adapter", [("coteaching", "rein"), ("jocor", "none"), ("codis", "lora"), ("elr", "none"), ("gce", "rein"), ("smoothing", "vpt"), ("logistic", None), ("clean", None), ("ablation", "rein")])
 def test_every_rival_trains_from_settings_with_an_adapter_and_with_a_head_alone(tmp_path, method, adapter):
     found = train_run(tmp_path/"run", data="cells", limit=48, epochs=2, batch_size=16, lr=1e-2, noise=.4, method=method, options=(f"adapter={adapter}",) if adapter else (), say=quiet)
     again = load_method(tmp_path/"run")

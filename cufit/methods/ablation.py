@@ -12,6 +12,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..core import CufitError, choose
+from ..train.contract import Method
 from .adapters import branch_gflop
 from .twins import check_rate_of, kept_share, smallest_losses
 from .curriculum import Cufit, forward_rows, masked_loss
@@ -40,18 +41,17 @@ class Ablation(Cufit):
             n: self.branch() for n in CHAINS[o['adapters']]}
 
     def prepare(self, train, config):
-        self.options |= dict(prior='none', prior_for='lpm', tau_adapters=None, rescue=0)
-        super().prepare(train, config)
-        self.shifts = {}
+        Method.prepare(self, train, config)
+        self.begin_lpm(train, config)
     def begin_epoch(self, epoch, epochs):
         self.warm = epoch < self.options['warmup']
         if self.options['judge'] == 'loss': self.kept_share = kept_share(self, epoch)
     def row_state(self, train): return {}
 
+    def seen_by_lpm(self, f): return self.vit.norm(f) if self.options['normed'] else f
     @torch.no_grad()
     def lpm_features(self, batch, tokens):
-        f = super().lpm_features(batch, tokens)
-        return self.vit.norm(f) if self.options['normed'] else f
+        return self.seen_by_lpm(super().lpm_features(batch, tokens))
 
     def chosen(self, z, labels): # [B, K] of the judge, int64 [B] -> bool [B]
         "The rows that a judge hands on."
@@ -75,12 +75,11 @@ class Ablation(Cufit):
             yield name, self.branch_loss(name, own, y[rows], n), rows
 
     def logits(self, x, names=None):
-        found = super().logits(x, names)
-        if self.options['normed'] and 'lpm' in found:
-            tokens = self.vit.start(x, self.begins)
-            f = self.vit.norm(self.vit.finish(tokens, self.begins))
-            found['lpm'] = self.modules['lpm'](f)
-        return found
+        tokens = self.vit.start(x, self.begins)
+        def said(n):
+            if n != 'lpm': return self.modules[n](self.vit, tokens)
+            return self.modules[n](self.seen_by_lpm(self.vit.finish(tokens, self.begins)))
+        return {n: said(n) for n in names or self.modules}
 
 @patch
 def gflop(self:Ablation, share=1.):

@@ -110,6 +110,10 @@ def prepare(self:Cufit, train, config):
     self.extra,self.given = None,torch.tensor(train.labels, device=self.vit.device)
     out = self.shift is not None and self.options['prior_for'] != 'lpm'
     self.shifts = dict.fromkeys(('iam', 'lam'), self.share()*self.log_prior if out else None)
+    self.begin_lpm(train, config)
+
+@patch
+def begin_lpm(self:Cufit, train, config):
     if self.options['lpm'] == 'trained': return
     head = solve_head(self.first_look(train, config.precision), train.labels, self.n_classes)
     if self.shift is not None: head.bias.data -= self.shift.cpu()   # as if classes were equal
