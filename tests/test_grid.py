@@ -111,3 +111,13 @@ def test_every_rival_trains_from_settings_with_an_adapter_and_with_a_head_alone(
     again = load_method(tmp_path/"run")
     assert found["method"] == method and again.options.get("adapter") == adapter and 0 <= found["balanced_accuracy"] <= 1
     if method in ("coteaching", "jocor", "codis"): assert again.options["rate"] == .4 and found["label_precision"] is not None
+
+
+def test_runs_that_only_an_option_or_a_chooser_tells_apart_have_a_page_and_two_grids_share_a_table(tmp_path):
+    grid = dict(data="cells", limit=48, epochs=1, method="linear", views=2, choose=["last", "validation"], noise=.4)
+    compare(grid, tmp_path, say=quiet)
+    page = (tmp_path/"report.html").read_text()
+    assert "linear, 2 views, choose=last" in page and "linear, 2 views, choose=validation" in page
+    compare(grid | dict(choose="last", noise=.2), tmp_path, say=quiet)
+    frame = pd.read_csv(tmp_path/"results.csv")
+    assert sorted(zip(frame.choose, frame.noise)) == [("last", .2), ("last", .4), ("validation", .4)], "the earlier grid is still in the table"

@@ -24,9 +24,10 @@ from ..core import (CufitError, atomic, load_tensors, no_bars, progress, read_js
 from ..figure import figure_png
 from .report import figure_html, page
 from .results import (RUN_SCORES, cell_gaps, gap_words, method_ranks,
-                               recorded_runs)
+                               named_apart, recorded_runs)
+from ..train.record import TrainConfig
 from .experiment import train_run
-from .grid import GridRun, expected_minutes, grid_runs, shared_setting
+from .grid import GridRun, expected_minutes, grid_runs, shared_setting, told_apart
 
 
 # %% ../../nbs/api/run.compare.ipynb #d5bc5bf3
@@ -134,8 +135,8 @@ def waves(runs)->tuple: # (runs that make what others read, the others)
     "The first run of each kind of frozen passes, and the rest."
     first = {}
     for r in runs: first.setdefault(_passes(r), r)
-    ahead = [r for r in runs if any(r is f for f in first.values())]
-    return ahead,[r for r in runs if not any(r is f for f in first.values())]
+    names = {r.name for r in first.values()}
+    return list(first.values()),[r for r in runs if r.name not in names]
 
 def run_local(work, # is called with a task
               tasks, # any number
@@ -153,7 +154,7 @@ def _epochs_done(folder, epochs): # of a run that may be on its way
 @contextmanager
 def _one_bar(runs, out):
     "A bar over the epochs of all runs, moved by what lies in their folders."
-    epochs = {r.name: r.settings.get('epochs', 100) for r in runs}
+    epochs = {r.name: r.settings.get('epochs', TrainConfig.epochs) for r in runs}
     over = threading.Event()
     with progress(None, 'all runs', total=sum(epochs.values()), unit='epoch') as bar:
         def look():
@@ -229,7 +230,7 @@ def write_page(out, # folder of the grid, with finished runs
                failed:dict=None, # run -> why
               )->Path: # report.html in it
     "Tables and pictures of all runs of a folder, those that were trained alike together."
-    runs,parts = recorded_runs(out),[]
+    runs,parts = named_apart(recorded_runs(out)),[]
     for key, part in runs.groupby(['data', 'backbone', 'setting'], sort=False):
         # methods without an adapter stand beside each
         adapters = [a for a in dict.fromkeys(part.adapter) if a != '-'] or ['-']
@@ -253,6 +254,19 @@ def write_page(out, # folder of the grid, with finished runs
 
 
 # %% ../../nbs/api/run.compare.ipynb #ae1f6390
+def _all_grids(out, runs): # those of earlier grids in this folder too; noted in grid.json
+    file = out/'grid.json'
+    known = read_json(file)['runs'] if file.is_file() else []
+    known = {r['name']: (r['settings'], r['chosen']) for r in known}
+    for r in runs:
+        options = dict(o.partition('=')[::2] for o in r.settings.get('options', ()))
+        chosen = options | {k: v for k, v in r.settings.items()
+                            if k not in ('options', 'cache', 'noise_seed')}
+        known[r.name] = (r.settings, chosen | r.factors)
+    write_json(file, dict(runs=[dict(name=n, settings=s, chosen=c)
+                                for n, (s, c) in known.items()]))
+    return told_apart(known.values())
+
 def compare(grid, # file, or dictionary, as in `read_grid`
             out=None, # folder for all runs, table and page; a dry run needs none
             jobs:int=1, # runs at a time
@@ -273,7 +287,7 @@ def compare(grid, # file, or dictionary, as in `read_grid`
     say(f'{len(todo)} runs, {(todo.state == "there").sum()} of them done: about {minutes:.0f} '
         f'minutes to go with {jobs} at a time')
     if dry_run: return todo
-    write_json(out/'grid.json', dict(runs=[r.settings for r in runs]))
+    every = _all_grids(out, runs)
     threads,failed = max(1, torch.get_num_threads()//jobs) if jobs > 1 else None,{}
     with _one_bar(runs, out):
         for wave in waves([r for r, s in zip(runs, todo.state) if s != 'there']):
@@ -285,7 +299,7 @@ def compare(grid, # file, or dictionary, as in `read_grid`
                 if found['state'] == 'failed': failed[run.name] = found['why']
     table = results(runs, out)
     if len(table):
-        with atomic(out/'results.csv') as part: table.to_csv(part, index=False)
+        with atomic(out/'results.csv') as part: results(every, out).to_csv(part, index=False)
         say(f'{write_page(out, failed)}, {out/"results.csv"}: {len(table)} of {len(runs)} runs')
         if old := sorted(set(table.version.dropna())-{cufit.__version__}):
             say(f'some runs are of another version: {", ".join(old)}; this is {cufit.__version__}')
