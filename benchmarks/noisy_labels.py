@@ -19,12 +19,11 @@ import torch
 from common import RESULTS, machine, options_of, record
 from oracle import METHODS, Oracle
 
-from cufit.core import load_tensors, read_json
+from cufit.core import read_json
 from cufit.data.noise import corrupt
 from cufit.run.results import run_name
 from cufit.frozen.backbone import load_backbone
-from cufit.train.contract import load_method
-from cufit.metrics import accuracy, balanced_accuracy, chosen_epochs, load_seen
+from cufit.metrics import chosen_epochs, load_seen
 from cufit.run.settings import same_place, load_splits, split_settings
 from cufit.run.experiment import train_run
 
@@ -53,7 +52,7 @@ def one(args, method, seed, noise, splits, vit):
         (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
         curve.round(4).to_csv(RESULTS/"curves"/f"{run}.csv", index=False)
     return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, choose=then["choose"], choose_by=then["choose_by"], precision=args.precision, options=" ".join(settings["options"]), images_seed=seed if args.images_seed is None else args.images_seed,
-                accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), recall=" ".join("-" if v is None else f"{v:.3f}" for v in m["per_class_recall"]), best_epoch=m["best_epoch"], **at_last(out, m, splits, vit, args.precision),
+                accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), recall=" ".join("-" if v is None else f"{v:.3f}" for v in m["per_class_recall"]), best_epoch=m["best_epoch"], last_accuracy=round(m["last_accuracy"], 4), last_balanced_accuracy=round(m["last_balanced_accuracy"], 4),
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
                 label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **chosen,
                 machine=machine(vit.device), torch=torch.__version__, date=date.today().isoformat(), command=shlex.join(["python", *without_places(sys.argv)]))
@@ -62,15 +61,6 @@ def one(args, method, seed, noise, splits, vit):
 def without_places(argv):
     "The command without folders of this machine, which change no figure."
     return [a for a, before in zip(argv, ["", *argv]) if a not in ("--cache", "--out") and before not in ("--cache", "--out")]
-
-
-def at_last(out, m, splits, vit, precision):
-    "Scores of the last epoch on all test images; the run's own where it took that epoch."
-    if m["best_epoch"] == m["epochs"]-1: return dict(last_accuracy=round(m["accuracy"], 4), last_balanced_accuracy=round(m["balanced_accuracy"], 4))
-    method = load_method(out, vit)
-    method.modules.load_state_dict(load_tensors(out/"last.safetensors")[0])
-    said, test = method.predict(splits.test, precision=precision), splits.test
-    return dict(last_accuracy=round(accuracy(said, test.labels), 4), last_balanced_accuracy=round(balanced_accuracy(said, test.labels, len(test.classes)), 4))
 
 
 def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of labels to which no noise was added

@@ -60,6 +60,9 @@ def out_of_fold(features:torch.Tensor, # float [N, D]
         raise CufitError('A class has one image only, so no head can be fitted without it and '
                          'asked about it. Give every class two or more.')
     x, said = np.asarray(features), np.zeros((len(labels), n_classes))
+    if groups is not None and (n := min(n, len(np.unique(groups)))) < 2:
+        raise CufitError('All images are of one group, so no head can be fitted without it and '
+                         'asked about it. Give two groups or more.')
     deal = StratifiedKFold if groups is None else StratifiedGroupKFold
     for fit, asked in deal(n, shuffle=True, random_state=seed).split(x, labels, groups):
         z = solve_head(features[fit], labels[fit], n_classes, strength)(features[asked])

@@ -9,7 +9,7 @@ __all__ = ['Logistic', 'Clean']
 import numpy as np
 from torch import nn
 
-from ..core import CufitError, choose
+from ..core import choose
 from ..data.prior import confident_classes
 from ..frozen.solved import out_of_fold, solve_head
 from ..train.loop import val_scores

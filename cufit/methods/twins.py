@@ -8,7 +8,6 @@ __all__ = ['check_rate_of', 'kept_share', 'smallest_losses', 'Twins', 'CoTeachin
 # %% ../../nbs/api/methods.twins.ipynb #3a28cd54
 import torch
 import torch.nn.functional as F
-from fastcore.basics import patch
 
 from ..core import CufitError
 from ..train.contract import Method

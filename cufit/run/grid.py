@@ -8,13 +8,12 @@ __all__ = ['FREE', 'SETTINGS', 'LISTS', 'read_grid', 'run_hash', 'GridRun', 'tol
 
 # %% ../../nbs/api/run.grid.ipynb #86cb69dd
 import hashlib, json, tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
 from ..core import CufitError, choose
-from ..data.imageset import Splits
 from ..frozen.backbone import load_backbone
 from ..train.record import TrainConfig
 from ..train.contract import all_methods

@@ -6,18 +6,17 @@
 __all__ = ['PUBLISHED', 'PROTOCOL', 'RATES', 'SCORES', 'native_precision', 'jobs', 'minutes_by_epochs', 'fit_epochs', 'run_jobs']
 
 # %% ../../nbs/howto/gpu.ipynb #dad0ed0f
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from ..core import CufitError, pick_device, read_json
-from ..frozen.backbone import load_backbone
 from ..train.contract import all_methods
-from .settings import READING, add_noise, load_splits, split_settings
+from .settings import add_noise, split_settings
 from .cost import estimate
 from .experiment import train_run
+from .grid import shared_setting
 from .lesson import DINO
 
 # %% ../../nbs/howto/gpu.ipynb #62bec479
@@ -55,24 +54,10 @@ def jobs(sources:dict, # name -> what `load` reads
             for d, r, m, s in every}
 
 # %% ../../nbs/howto/gpu.ipynb #a24569eb
-@cache
-def _setting(key):
-    "Backbone and splits, once for all runs that share them."
-    config,training = split_settings(dict(key))
-    vit = load_backbone(config.backbone, config.weights, config.img_size, config.weights_sha256,
-                        training.seed, config.device)
-    return vit,load_splits(config, vit.img_size, training.seed)
-
-def _shared(settings):
-    seen = (*READING, 'data', 'store', 'limit', 'resize', 'backbone', 'weights', 'weights_sha256',
-            'img_size', 'seed', 'device')   # what `_setting` reads
-    return _setting(tuple(sorted((k, tuple(v) if isinstance(v, list) else v)
-                                 for k, v in settings.items() if k in seen)))
-
 def minutes_by_epochs(settings:dict, # of one run
                      ): # minutes that epochs do not change, and minutes per epoch
     "What a run costs on this machine, from a few timed steps."
-    vit,splits = _shared(settings)
+    vit,splits = shared_setting(settings)
     config,training = split_settings(settings)
     train,val,_ = add_noise(splits, config)
     method = all_methods()[config.method](vit, train.classes,
@@ -115,7 +100,7 @@ def run_jobs(runs:dict, # from `jobs`
             dict(epochs=epochs, keep_last=min(settings.get('keep_last', 0), max(1, epochs//10)))
             if epochs else {})
         if not (folder/'metrics.json').is_file():
-            vit,splits = _shared(settings)
+            vit,splits = shared_setting(settings)
             train_run(folder, resume=(folder/'resume.safetensors').is_file(),
                       say=lambda line: None, vit=vit, splits=splits, **settings)
         found = read_json(folder/'metrics.json')
