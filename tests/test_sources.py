@@ -404,10 +404,10 @@ def test_a_store_has_the_labels_that_its_source_has_now(tmp_path):
 
 
 def test_runs_that_share_images_share_how_they_are_read(tmp_path):
-    from cufit.run.protocol import _shared
+    from cufit.run.grid import shared_setting
     path = table(tmp_path, patient=["p1", "p2"]*15, folder=["a"]*30)
     for classes in (["tumour", "cyst"], ["cyst", "tumour"]):
-        _, splits = _shared(dict(data=str(path), classes=classes, group=False, backbone="pocket_vit", method="linear"))
+        _, splits = shared_setting(dict(data=str(path), classes=classes, group=False, backbone="pocket_vit", method="linear"))
         assert list(splits.train.classes) == classes and splits.train.groups is None
 
 
