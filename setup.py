@@ -23,7 +23,7 @@ setup(
     package_data={"cufit": ["assets/*"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split(), "docs": cfg["docs_requirements"].split()},
+    extras_require={"dev": cfg["dev_requirements"].split(), "docs": cfg["docs_requirements"].split(), "peers": cfg["peers_requirements"].split()},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "cufit.sources": cfg["sources"].split(),

@@ -138,9 +138,12 @@ def check_lines(lines, # dict name -> [n] numbers, or a DataFrame with a column 
 
 # %% ../nbs/api/plot.ipynb #03290989
 def _label(ax, xlabel, ylabel, title, ylim):
-    wrapped = fill(xlabel, int(10*ax.figure.get_figwidth()))
-    ax.set(xlabel=wrapped, ylabel=ylabel, title=title)
+    width = ax.figure.get_figwidth()               # inches; text that is wider would be cut off
+    ax.set(xlabel=fill(xlabel, int(10*width)), ylabel=ylabel, title=fill(title, int(8.5*width)))
     if ylim: ax.set_ylim(*ylim)
+
+def _columns(names): # of a legend above a narrow picture
+    return 1 if max(map(len, names)) > 18 else 2
 
 def _end_labels(ax, ends, size=10):
     low, high = ax.get_ylim(); tall = ax.figure.get_figheight()*.78*72       # points
@@ -171,7 +174,7 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
         with style():
             fig = drawn(3.6, 3.6)
             fig.legend(*fig.axes[0].get_legend_handles_labels(), loc='outside upper center',
-                       ncols=2)
+                       ncols=_columns(data))
         return fig
     with style():
         wide = drawn(7, height)
@@ -246,9 +249,6 @@ def _one_series(ax, i, n, v, base, stacked, fmt, **kw):
         # readable on any colour and hatch
         if stacked: t.set_bbox(dict(boxstyle='round,pad=.15', fc='white', ec='none'))
 
-def _columns(names): # of a legend above a narrow picture
-    return 1 if max(map(len, names)) > 18 else 2
-
 def _class_ticks(ax, classes, width):
     names = [shorten(c) for c in classes]
     tight = max(len(t) for n in names for t in n.split('\n'))*len(names) > 12.5*width
@@ -322,16 +322,17 @@ def scatter2d(points, # [N, 2]
     ring = np.array([bool(m) for m in check_length(marks, len(p), 'marks')], dtype=bool)
     def drawn(width, height, **where):
         fig = new_figure(width, height); ax = fig.subplots()
+        s = max(min(size, 14), size*width/7)           # smaller marks on a narrow screen
         # shapes tell apart what shares a colour beyond eight classes
         for k,name in enumerate(classes):
             marker = MARKERS[k % len(MARKERS)]
-            ax.scatter(*p[y == k].T, s=size*(1.8 if marker in '*P' else 1),
+            ax.scatter(*p[y == k].T, s=s*(1.8 if marker in '*P' else 1),
                        color=CYCLE[k % len(CYCLE)], marker=marker, label=shorten(name, 20),
                        alpha=.8, linewidths=0)
         if ring.any():
-            ax.scatter(*p[ring].T, s=size*2.6, facecolors='none', edgecolors='black',
+            ax.scatter(*p[ring].T, s=s*2.6, facecolors='none', edgecolors='black',
                        linewidths=1, label='marked')
-        ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        _label(ax, xlabel, ylabel, title, None)
         if more: more(ax)
         fig.legend(*ax.get_legend_handles_labels(), **where)
         return fig

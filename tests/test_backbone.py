@@ -1,11 +1,13 @@
 "timm's own models, by name: cut into parts they give what timm gives, and both ends of CUFIT hang on them."
+import copy
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from cufit.core import CufitError
 from cufit.frozen.backbone import load_backbone
-from cufit.methods.adapters import Branch
+from cufit.methods.adapters import Branch, all_adapters
 
 # one of each family that is in use: supervised, DINOv2 without and with registers, DINO, MAE, CLIP, EVA-02, DINOv3
 NAMES = ["deit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_224.dino", "vit_base_patch16_224.mae",
@@ -79,3 +81,25 @@ def test_the_cause_is_named_without_asking_the_hub(name, words, monkeypatch):
     import timm.models._hub
     monkeypatch.setattr(timm.models._hub, "hf_hub_download", lambda *args, **kwargs: pytest.fail("the hub was asked"))
     with pytest.raises(CufitError, match=words): load_backbone(name)
+
+
+@pytest.mark.slow
+def test_lora_on_queries_and_values_is_that_of_peft():
+    "peft adapts timm's joint layer as a whole: twice the rank, our two factors in it, and nothing for the keys."
+    from peft import LoraConfig, get_peft_model
+    vit, rank = load_backbone("deit_tiny_patch16_224", weights="random", img_size=64), 4
+    ours = all_adapters()["lora"](vit, rank=rank, alpha=6.)
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad(): ours.up.copy_(.05*torch.randn(ours.up.shape, generator=g))
+    theirs = get_peft_model(copy.deepcopy(vit.model), LoraConfig(r=2*rank, lora_alpha=2*6., target_modules=["qkv"]))
+    for i, block in enumerate(theirs.base_model.model.blocks):
+        layer = block.attn.qkv
+        with torch.no_grad():
+            layer.lora_A["default"].weight.copy_(ours.down[i].flatten(0, 1))
+            up = layer.lora_B["default"].weight.zero_()
+            up[:vit.dim, :rank] = ours.up[i, 0]; up[-vit.dim:, rank:] = ours.up[i, 1]
+    x = torch.randn(2, 3, 64, 64, generator=g)
+    with torch.no_grad():
+        said = vit.model.norm(vit.finish(vit.start(x, 0), 0, ours))
+        assert (said-vit.model.norm(vit.features(x))).abs().max() > 1e-2, "it changes something"
+        torch.testing.assert_close(said, theirs.base_model.model.forward_features(x)[:, 0], atol=1e-5, rtol=0)

@@ -14,8 +14,10 @@ from cufit.core import CufitError
 from cufit.run.compare import Lease, compare, train_one, waves
 from cufit.run.experiment import train_run
 from cufit.run.grid import grid_runs, run_hash
+from cufit.methods.adapters import AdapterTuning
+from cufit.run.results import recorded_runs
 from cufit.run.settings import method_options, split_settings
-from cufit.train.contract import load_method
+from cufit.train.contract import METHODS, load_method
 
 GRID = dict(data="cells", limit=48, epochs=3, lr=1e-2, method=["linear", "cufit"], noise=0.4, seed=[0, 1], linear=dict(views=2), checkpoint_seconds=0)
 
@@ -52,6 +54,28 @@ def test_what_is_there_is_not_run_again_and_another_version_is_named(whole, tmp_
     assert {f for f, t in written.items() if f.stat().st_mtime_ns != t} == {file}
     frame = pd.read_csv(out/"results.csv")
     assert len(frame) == 4 and {"balanced_accuracy", "last_balanced_accuracy", "recall", "run"} <= set(frame)
+
+
+def test_the_table_of_a_grid_reads_as_its_folders_do(whole, tmp_path):
+    (tmp_path/"grid_mine.csv").write_bytes((whole[0]/"results.csv").read_bytes())
+    tables = [recorded_runs(f).sort_values(["method", "seed"], ignore_index=True).drop(columns=["source", "curves"]) for f in (tmp_path, whole[0])]
+    tables[0]["setting"] = tables[0].setting.str.removeprefix("grid_mine: ")
+    pd.testing.assert_frame_equal(*tables)
+    assert {"linear, 2 views", "cufit"} == set(tables[0].method) and tables[0].noise.eq(.4).all()
+
+
+def test_the_true_noise_rate_is_no_part_of_a_methods_name_but_a_wrong_one_is(tmp_path):
+    compare(dict(data="cells", limit=48, epochs=1, method="coteaching", adapter="none", noise=.4, rate=[.4, .3]), tmp_path, say=quiet)
+    assert set(recorded_runs(tmp_path).method) == {"coteaching", "coteaching, rate=0.3"}
+
+
+@pytest.mark.slow
+def test_a_method_that_a_notebook_defines_is_known_in_other_processes(tmp_path):
+    class Mine(AdapterTuning): name = "mine"
+    Mine.__module__ = "__main__"   # as in a notebook
+    try: table = compare(dict(data="cells", limit=48, epochs=1, method="mine", adapter="none", noise=[.2, .4]), tmp_path, jobs=2, say=quiet)
+    finally: del METHODS["mine"]
+    assert table.noise.tolist() == [.2, .4] and not table.attrs.get("failed")
 
 
 def test_a_run_that_somebody_trains_is_left_to_them(whole, tmp_path):
@@ -105,7 +129,7 @@ def test_who_has_to_know_the_noise_rate_is_told_the_true_one_unless_another_is_g
     with pytest.raises(CufitError, match="coteaching has to be told"): compare(dict(method="coteaching", limit=48, epochs=1), dry_run=True, say=quiet)
 
 
-@pytest.mark.parametrize("method, adapter", [("coteaching", "rein"), ("jocor", "none"), ("codis", "lora"), ("elr", "none"), ("gce", "rein"), ("smoothing", "vpt"), ("logistic", None), ("clean", None), ("ablation", "rein")])
+@pytest.mark.parametrize("method, adapter", [("coteaching", "rein"), ("jocor", "none"), ("codis", "copy"), ("codis", "lora"), ("elr", "none"), ("gce", "rein"), ("smoothing", "vpt"), ("logistic", None), ("clean", None), ("ablation", "rein")])
 def test_every_rival_trains_from_settings_with_an_adapter_and_with_a_head_alone(tmp_path, method, adapter):
     found = train_run(tmp_path/"run", data="cells", limit=48, epochs=2, batch_size=16, lr=1e-2, noise=.4, method=method, options=(f"adapter={adapter}",) if adapter else (), say=quiet)
     again = load_method(tmp_path/"run")

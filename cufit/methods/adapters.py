@@ -26,6 +26,7 @@ class Adapter(nn.Module):
     first = begins = 0   # the first block that it can adapt, and the one where it begins
     normed = False   # whether the head behind it reads features after the final norm
     inside = ''   # what it has to reach inside of a block, if anything
+    trains_blocks = False   # whether it trains weights of the blocks, in a copy
     def check_begins(self, vit:FrozenViT, begins:int):
         "Raise if the backbone has no such block, or the adapter cannot begin there."
         kind,first = type(self).__name__,self.first
@@ -187,4 +188,5 @@ def branch_gflop(vit:FrozenViT, # the shared backbone
                                                     for i in range(adapter.begins, vit.depth))))
     own = adapter.gflop(vit)
     if not any(p.requires_grad for p in adapter.parameters()): return linear+attention+own,0.
-    return linear+attention+own,linear+2*attention+2*own
+    back = linear*(1+adapter.trains_blocks)   # weights that are trained need a gradient, too
+    return linear+attention+own,back+2*attention+2*own

@@ -23,7 +23,8 @@ from ..core import (CufitError, atomic, load_tensors, no_bars, progress, read_js
 from ..figure import figure_png
 from .report import figure_html, page
 from .results import (RUN_SCORES, cell_gaps, gap_words, method_ranks,
-                               named_apart, recorded_runs)
+                               named_apart, recorded_runs, run_told)
+from ..train.contract import METHODS, all_methods
 from ..train.record import TrainConfig
 from .experiment import train_run
 from .grid import GridRun, expected_minutes, grid_runs, shared_setting, told_apart
@@ -170,19 +171,19 @@ def _one_bar(runs, out):
 # %% ../../nbs/api/run.compare.ipynb #a46f13bf
 SCORES = ('balanced_accuracy', 'accuracy', 'last_balanced_accuracy', 'last_accuracy',
           'balanced_accuracy_last_epochs', 'accuracy_last_epochs', 'label_precision',
-          'label_recall', 'seconds', 'version')
+          'label_recall', 'validation_accuracy', 'seconds', 'version')
 
 def results(runs, # of `GridRun`
             out, # folder of the grid
-           )->pd.DataFrame: # a row for each run that is done: factors, run, scores, recall
+           )->pd.DataFrame: # a row for each run that is done: factors, run, settings, scores
     "What the runs of a grid have come to."
     rows = []
     for r in runs:
         if not _done(Path(out)/r.name): continue
-        found = read_json(Path(out)/r.name/'metrics.json')
+        config,found = (read_json(Path(out)/r.name/f) for f in ('config.json', 'metrics.json'))
         recall = ' '.join('-' if v is None else f'{v:.3f}' for v in found['per_class_recall'])
-        rows.append(r.factors | dict(run=r.name) | {k: found.get(k) for k in SCORES}
-                    | dict(recall=recall))
+        rows.append(r.factors | dict(run=r.name) | run_told(config, found)
+                    | {k: found.get(k) for k in SCORES} | dict(recall=recall))
     return pd.DataFrame(rows)
 
 def _percent(v): return f'{100*v.mean():.1f}' + (
@@ -288,10 +289,14 @@ def compare(grid, # file, or dictionary, as in `read_grid`
     if dry_run: return todo
     every = _all_grids(out, runs)
     threads,failed = max(1, torch.get_num_threads()//jobs) if jobs > 1 else None,{}
+    mine = {n: m for n, m in all_methods().items() if m.__module__ == '__main__'}
+    def work(run): # another process knows nothing of what this notebook defines
+        METHODS.update(mine)
+        return train_one(run, out, threads)
     with _one_bar(runs, out):
         for wave in waves([r for r, s in zip(runs, todo.state) if s != 'there']):
             by_name = {r.name: r for r in wave}
-            for found in run_local(lambda r: train_one(r, out, threads), wave, jobs):
+            for found in run_local(work, wave, jobs):
                 if found['state'] == 'trained': continue
                 run = by_name[found['run']]
                 say(f'{run.name} ({run}) {found["state"]}: {found["why"]}')

@@ -242,6 +242,7 @@ def _metrics(method, outputs, history, test, record, config, training, facts):
     facts = facts | dict(method=config.method, backbone=config.backbone, seed=training.seed,
                          noise_seed=config.noise_seed, noise=config.noise,
                          realised_noise=record.realised_rate,
+                         validation_accuracy=history.rows[history.best_epoch]['val_accuracy'],
                          epochs=training.epochs, best_epoch=history.best_epoch, n_test=len(test),
                          n_trainable=method.n_trainable, classes=list(test.classes))
     own = modules[method.predictor]

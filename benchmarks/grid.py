@@ -1,0 +1,76 @@
+"""A grid of methods, noises and seeds, from a file in `grids/` to a table in `results/`.
+
+Trains what is not in `--out` yet, and adds a row for each new run to `results/grid_NAME.csv`. Stop it at any time: it goes on.
+
+    python benchmarks/grid.py pocket_tuning --jobs 2      four settings of each method, judged on noisy validation
+    python benchmarks/grid.py pocket --jobs 2             all methods on the drawn cells
+    python benchmarks/grid.py pocket --dry-run            the list, with minutes
+    python benchmarks/grid.py pocket --only noise=0.4     a part of it"""
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+from common import RESULTS, facts, record
+
+from cufit.run.compare import compare
+from cufit.run.grid import read_grid
+from cufit.run.results import cell_means, recorded_runs
+
+GRIDS = Path(__file__).parent/"grids"
+
+
+def part_of(grid, only):
+    "The grid with single values for some of its factors, texts such as noise=0.4."
+    for text in only:
+        key, _, value = text.partition("=")
+        owners = [t for t in (grid, *(v for v in grid.values() if isinstance(v, dict))) if key in t]
+        if not owners: raise SystemExit(f"{key} is no factor of this grid")
+        for t in owners:
+            values = t[key] if isinstance(t[key], list) else [t[key]]
+            t[key] = [v for v in values if str(v) in value.split(",")]
+            if not t[key]: raise SystemExit(f"{key} has the values {values} in this grid")
+    return grid
+
+
+def keep(name, table, device):
+    "Rows of runs that are not in the table yet; a run that was recorded keeps its machine and its minutes."
+    path = RESULTS/f"grid_{name}.csv"
+    known = set(pd.read_csv(path).run) if path.is_file() else set()
+    rows = [{k: "" if pd.isna(v) else round(v, 4) if isinstance(v, float) else v for k, v in r.items()} | facts(device) for r in table.to_dict("records") if r["run"] not in known]
+    if rows: record(path.stem, rows, ("run",))
+
+
+def shown(name):
+    "The table as Markdown: mean over the seeds in the last epoch, and at the one that validation chose."
+    path = RESULTS/f"grid_{name}.csv"
+    if not path.is_file(): return print("No figure has been recorded yet.")
+    rows = pd.read_csv(path)
+    print(f"{len(rows)} runs, in the median {rows.seconds.median():.0f} s each; {', '.join(rows.machine.unique())}, {' to '.join(dict.fromkeys((rows.date.min(), rows.date.max())))}.\n")
+    runs = recorded_runs(RESULTS)
+    runs = runs[runs.source == str(path)]
+    for setting, part in runs.groupby("setting", sort=False):
+        seeds = sorted(part.seed.unique())
+        print(f"**{setting.partition(': ')[2]}**, {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}: balanced accuracy in per cent in the last epoch; in brackets, at the epoch chosen on validation where that is another one.\n")
+        last, chosen = (100*cell_means(part, s, whole=False) for s in ("last_balanced_accuracy", "balanced_accuracy"))
+        rates = [f"{100*c[-1]:.0f} %" for c in last.index]
+        print(f"| method | {' | '.join(rates)} |\n|{' --- |'*(len(rates)+1)}")
+        def cell(a, b): return "-" if pd.isna(a) else f"{a:.1f}" + (f" ({b:.1f})" if abs(a-b) > .05 else "")
+        for m in last: print(f"| {m} | {' | '.join(map(cell, last[m], chosen[m]))} |")
+        print()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("name", help="of a file in benchmarks/grids"); p.add_argument("--out", default="runs/grids", help="folder of all run folders"); p.add_argument("--jobs", type=int, default=1)
+    p.add_argument("--only", nargs="+", default=[], help="values of factors, such as noise=0.2,0.4 seed=0"); p.add_argument("--dry-run", action="store_true"); p.add_argument("--threads", type=int)
+    p.add_argument("--table", action="store_true", help="print the table and stop")
+    args = p.parse_args()
+    if args.table: return shown(args.name)
+    if args.threads: torch.set_num_threads(args.threads)
+    grid = part_of(read_grid(GRIDS/f"{args.name}.toml"), args.only)
+    table = compare(grid, Path(args.out)/args.name, args.jobs, args.dry_run)
+    if not args.dry_run: keep(args.name, table, "cpu")
+
+
+if __name__ == "__main__": main()
