@@ -16,6 +16,7 @@ from common import RESULTS, facts, record
 from cufit.run.compare import compare
 from cufit.run.grid import read_grid
 from cufit.run.results import cell_means, recorded_runs
+from cufit.train.record import TrainConfig
 
 GRIDS = Path(__file__).parent/"grids"
 
@@ -47,6 +48,7 @@ def shown(name):
     if not path.is_file(): return print("No figure has been recorded yet.")
     rows = pd.read_csv(path)
     print(f"{len(rows)} runs, in the median {rows.seconds.median():.0f} s each; {', '.join(rows.machine.unique())}, {' to '.join(dict.fromkeys((rows.date.min(), rows.date.max())))}.\n")
+    if name.endswith("_tuning"): return tuned(rows)
     runs = recorded_runs(RESULTS)
     runs = runs[runs.source == str(path)]
     for setting, part in runs.groupby("setting", sort=False):
@@ -58,6 +60,15 @@ def shown(name):
         def cell(a, b): return "-" if pd.isna(a) else f"{a:.1f}" + (f" ({b:.1f})" if abs(a-b) > .05 else "")
         for m in last: print(f"| {m} | {' | '.join(map(cell, last[m], chosen[m]))} |")
         print()
+
+
+def tuned(rows):
+    "The settings of each method, the one that validation liked best first, as Markdown."
+    print("| method | settings, best first: accuracy on noisy validation (balanced accuracy on test, which chose nothing) |\n| --- | --- |")
+    for method, part in rows.assign(options=rows.options.fillna(""), lr=rows.lr.fillna(TrainConfig.lr)).groupby("method", sort=False):
+        best = part.sort_values("validation_accuracy", ascending=False, kind="stable")
+        told = lambda r: ", ".join([f"lr {r.lr:g}", *(o for o in r.options.split() if not o.startswith("rate=")), *[f"{r.views:.0f} views"]*bool(r.views)])
+        print(f"| {method} | {'; '.join(f'{told(r)}: {100*r.validation_accuracy:.1f} ({100*r.last_balanced_accuracy:.1f})' for r in best.itertuples())} |")
 
 
 def main():
