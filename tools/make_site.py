@@ -266,17 +266,18 @@ def as_shown(c, where, about, stills, heading, drawn, up):
     if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace(f"../{up}benchmarks/README.md", f"{up}results.md").replace(f"../{up}CONTRIBUTING.md", f"{up}contributing.md"), where, about))
     tags = dict(tags=["remove-input"]) if any("echo: false" in f for f in flags) else {}
     myst = dict(image=dict(alt=alternative(text, flags, heading, drawn))) if any("image/png" in o.get("data", {}) for o in c["outputs"]) else {}
-    if "hide-input" in c["metadata"].get("tags", []): myst |= {f"code_prompt_{do}": f"{do.capitalize()} the code: {inside(text)}" for do in ("show", "hide")}
+    if "hide-input" in c["metadata"].get("tags", []): myst |= {f"code_prompt_{do}": f"{do.capitalize()} the code: {inside(text, '#| export' in flags)}" for do in ("show", "hide")}
     if myst: tags |= dict(mystnb=myst)
     return c | dict(source=text, metadata=c["metadata"] | tags, outputs=[still(o, text, stills, up) for o in c["outputs"]])
 
 
-def inside(text):
-    "What a folded cell holds, in a few words: the names that it defines, or its imports."
+def inside(text, exported):
+    "What a folded cell holds, in a few words: the names that it defines, or its imports (of the package's module, or of the page alone)."
     body = ast.parse(text).body
     names = list(dict.fromkeys(n for node in body for n in names_of(node) if not n.startswith("_"))) or [n for node in body for n in names_of(node)]
     if names: return ", ".join(names[:3]) + " and more"*(len(names) > 3)
-    return "imports" if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body) else "checks" if all(isinstance(node, ast.Assert) for node in body) else shortened(text, 40)[0]
+    if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body): return "imports of the module" if exported else "imports of this page"
+    return "checks" if all(isinstance(node, ast.Assert) for node in body) else shortened(text, 40)[0]
 
 
 def frames():

@@ -284,6 +284,7 @@ def noise_record(labels, # int [N] clean class numbers
     else: given = draw_labels(clean, nominal, numpy_rng(seed, 'noise', name))
     return NoiseRecord(clean, given, name, rate, seed, classes, nominal)
 
+# %% ../../nbs/lessons/2_noise.ipynb #c8299712
 def structured_record(image_set, # an `ImageSet` with right labels
                       kind:str, # 'asymmetric', 'instance' or 'annotators'
                       rate:float=0.4, # expected share of labels that change
@@ -292,12 +293,14 @@ def structured_record(image_set, # an `ImageSet` with right labels
                      )->NoiseRecord:
     "The same for noise that follows the images or the readers."
     legacy_rng(seed); rate = check_rate(rate)
-    clean,k,votes = check_class_numbers(image_set.labels, len(image_set.classes)),len(
-        image_set.classes),None
+    k = len(image_set.classes)
+    clean,votes = check_class_numbers(image_set.labels, k),None
     rng,habits = numpy_rng(seed, 'noise', kind),seed if like is None else like.seed
     if kind == 'asymmetric':
-        nominal = like.nominal if like is not None else confused_matrix(
-            class_confusions(pixel_features(image_set.images), clean, k), rate)
+        if like is not None: nominal = like.nominal
+        else:
+            confused = class_confusions(pixel_features(image_set.images), clean, k)
+            nominal = confused_matrix(confused, rate)
         given = draw_labels(clean, nominal, rng)
     elif kind == 'instance':
         chances = instance_chances(pixel_features(image_set.images), clean, k, rate, habits)

@@ -78,7 +78,7 @@ def probe_view(probe:LiveProbe, # fitted to the features of `train`
     return _score_bars(fig, numbers), numbers
 
 def _score_bars(fig, numbers):
-    names = dict(balanced_accuracy='balanced\naccuracy', learnt='wrong labels\nlearnt',
+    names = dict(balanced_accuracy='balanced\naccuracy', learnt='wrong labels\nrepeated',
                  label_precision='label\nprecision', label_recall='label\nrecall')
     ax = fig.add_axes((.86, .14, .12, .76))
     bars = ax.barh(range(4), [numbers[n] for n in names],

@@ -92,14 +92,14 @@ def step(self:Cufit, batch):
     lpm,iam,lam = self.modules.values()
     vit,y,n = self.vit,batch.labels,len(batch.labels)
     everything = torch.ones_like(y, dtype=torch.bool)
-    tokens = self.entering(batch)
+    tokens = self.entering(batch)                    # that enter the adapters' first block
     z_lpm = lpm(self.lpm_features(batch, tokens))
     yield 'lpm', masked_loss(self.shifted(z_lpm), y, n), everything
     by_lpm = self.handed_on(batch, 'iam', z_lpm.detach().argmax(1) == y, z_lpm)
-    z_iam,says_iam = split_forward(iam, vit, tokens, by_lpm)
+    z_iam,says_iam = split_forward(iam, vit, tokens, by_lpm)   # predicts all, learns from some
     yield 'iam', self.branch_loss('iam', z_iam, y[by_lpm], n), by_lpm
     by_iam = self.handed_on(batch, 'lam', says_iam == y)
-    z_lam = forward_rows(lam, vit, tokens, by_iam)
+    z_lam = forward_rows(lam, vit, tokens, by_iam)             # sees its own rows alone
     yield 'lam', self.branch_loss('lam', z_lam, y[by_iam], n), by_iam
 
 # %% ../../nbs/lessons/5_curriculum.ipynb #2ef822db
