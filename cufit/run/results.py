@@ -66,7 +66,7 @@ def run_name(name:str, # of the series
 
 def _true_rate(option, noise):
     name,_,value = option.partition('=')
-    return name == 'rate' and float(value) == float(noise)
+    return name == 'rate' and value != 'None' and float(value) == float(noise)
 
 def run_told(config:dict, # settings of the run, from its folder
              found:dict, # its scores
@@ -76,7 +76,7 @@ def run_told(config:dict, # settings of the run, from its folder
     own = ('backbone', 'method', 'views', 'noise', 'noise_kind', 'seed', 'epochs', 'choose')
     return dict(data=Path(c['data']).name, options=' '.join(c['options'] or ())) | {
         k: c[k] for k in own} | {k: c[k] for k in _MATTERS if c[k] != _DEFAULTS[k]} | {
-        k: found[k] for k in ('n_train', 'n_test')}
+        k: found.get(k) for k in ('n_train', 'n_test')}
 
 def run_row(config:dict, # settings of the run; what is missing is as in `filled`
             found:dict, # its scores
