@@ -206,7 +206,8 @@ def curriculum_figure()->Figure:
     ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 14), ylim=(0, 6.8)); ax.axis('off')
     _box(ax, .25, 4.9, 2.2, 1.4, '#DDDDDD', 'batch', 'images and\ngiven labels')
     ax.plot([2.55, 11.95], [5.6, 5.6], color='black', lw=1.6)
-    ax.text(7.4, 5.75, 'each module may look at every sample', ha='center', va='bottom', fontsize=9.5)
+    ax.text(7.4, 5.75, 'each module may look at every sample', ha='center', va='bottom',
+            fontsize=9.5)
     for i, (name, text, trains) in enumerate(_MODULES):
         x = 3.1 + 3.75*i
         _box(ax, x, 2.95, 2.7, 1.6, METHOD_COLORS[name.lower()], name, text)
