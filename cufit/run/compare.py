@@ -10,6 +10,7 @@ __all__ = ['BEAT', 'STALE', 'SCORES', 'Lease', 'train_one', 'plan', 'waves', 'ru
 import html, json, os, socket, threading, time, traceback, uuid
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -89,8 +90,10 @@ def _done(folder): return (Path(folder)/'metrics.json').is_file()
 def train_one(run:GridRun, # with a folder for frozen passes, where there is one
               out, # folder of the grid
               threads:int=None, # of PyTorch; None: as they are
+              mine:dict=None, # name -> method of a notebook: another process knows nothing of it
              )->dict: # run, state: 'there', 'trained', 'elsewhere' or 'failed', and why
     "Train a run unless it is there, or somebody is at it."
+    METHODS.update(mine or {})
     folder = Path(out)/run.name
     said = lambda state, why='': dict(run=run.name, state=state, why=why)
     if _done(folder): return said('there')
@@ -290,13 +293,11 @@ def compare(grid, # file, or dictionary, as in `read_grid`
     every = _all_grids(out, runs)
     threads,failed = max(1, torch.get_num_threads()//jobs) if jobs > 1 else None,{}
     mine = {n: m for n, m in all_methods().items() if m.__module__ == '__main__'}
-    def work(run): # another process knows nothing of what this notebook defines
-        METHODS.update(mine)
-        return train_one(run, out, threads)
     with _one_bar(runs, out):
         for wave in waves([r for r, s in zip(runs, todo.state) if s != 'there']):
             by_name = {r.name: r for r in wave}
-            for found in run_local(work, wave, jobs):
+            for found in run_local(partial(train_one, out=out, threads=threads, mine=mine),
+                                   wave, jobs):
                 if found['state'] == 'trained': continue
                 run = by_name[found['run']]
                 say(f'{run.name} ({run}) {found["state"]}: {found["why"]}')
