@@ -40,7 +40,8 @@ def one(args, method, seed, noise, splits, vit):
     "One run and its row."
     settings = settings_of(args, method, seed) | dict(noise=noise)
     Oracle.flipped = corrupt(splits.train, "symmetric", noise, seed)[1].flipped
-    run = run_name(args.name, method, settings["options"], noise, seed)
+    options = [*settings["options"], *[f"sampler={args.sampler}"]*bool(args.sampler)]   # as the row names them
+    run = run_name(args.name, method, options, noise, seed)
     out = Path(args.out)/run
     if (out/"metrics.json").is_file():
         then = read_json(out/"config.json")
@@ -51,7 +52,7 @@ def one(args, method, seed, noise, splits, vit):
     if len(curve):
         (RESULTS/"curves").mkdir(parents=True, exist_ok=True)
         curve.round(4).to_csv(RESULTS/"curves"/f"{run}.csv", index=False)
-    return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, choose=then["choose"], choose_by=then["choose_by"], precision=args.precision, options=" ".join(settings["options"]), images_seed=seed if args.images_seed is None else args.images_seed,
+    return dict(name=args.name, data=Path(args.data).name, backbone=args.backbone, method=method, seed=seed, noise=noise, noise_seed=seed, n_train=m["n_train"], n_test=m["n_test"], epochs=args.epochs, lr=args.lr, choose=then["choose"], choose_by=then["choose_by"], precision=args.precision, options=" ".join(options), images_seed=seed if args.images_seed is None else args.images_seed,
                 accuracy=round(m["accuracy"], 4), balanced_accuracy=round(m["balanced_accuracy"], 4), recall=" ".join("-" if v is None else f"{v:.3f}" for v in m["per_class_recall"]), best_epoch=m["best_epoch"], last_accuracy=round(m["last_accuracy"], 4), last_balanced_accuracy=round(m["last_balanced_accuracy"], 4),
                 watched_test_best=round(curve.test.max(), 4) if len(curve) else "", watched_test_last=round(curve.test.iloc[-1], 4) if len(curve) else "",
                 label_precision=rounded(m["label_precision"]), label_recall=rounded(m["label_recall"]), minutes=round(m["seconds"]/60, 1), **chosen,
@@ -67,8 +68,8 @@ def rounded(v): return "" if v is None else round(v, 4)   # nothing is known of 
 
 
 def settings_of(args, method, seed):
-    names = ("data", "backbone", "weights", "img_size", "resize", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache", "choose", "choose_by")
-    return {n: v for n in names if (v := getattr(args, n)) is not None or n not in ("choose", "choose_by")} | dict(method=method, seed=seed, noise_seed=seed, options=list(options_of(method, args.option)))   # a list, as the run folder has it
+    names = ("data", "backbone", "weights", "img_size", "resize", "limit", "epochs", "batch_size", "lr", "precision", "curves", "group", "device", "cache", "choose", "choose_by", "sampler")
+    return {n: v for n in names if (v := getattr(args, n)) is not None or n not in ("choose", "choose_by", "sampler")} | dict(method=method, seed=seed, noise_seed=seed, options=list(options_of(method, args.option)))   # a list, as the run folder has it
 
 
 def table():
@@ -109,7 +110,7 @@ def main():
     p.add_argument("--batch-size", type=int, default=32); p.add_argument("--lr", type=float, default=1e-3); p.add_argument("--precision", default="float32")
     p.add_argument("--curves", type=int, default=0); p.add_argument("--device", default="auto"); p.add_argument("--out", default="runs/benchmark")
     p.add_argument("--option", nargs="+", default=[], help="of the methods that have it, such as begins=9 tokens=4"); p.add_argument("--cache", help="folder of kept passes"); p.add_argument("--images-seed", type=int, help="draws the training images, the same for all seeds, so that they share what is kept; the run's seed unless given")
-    p.add_argument("--choose", help="chooser of the epoch"); p.add_argument("--choose-by", help="score that it looks at")
+    p.add_argument("--choose", help="chooser of the epoch"); p.add_argument("--choose-by", help="score that it looks at"); p.add_argument("--sampler", help="of the rows of an epoch; named among the options of the row")
     p.add_argument("--threads", type=int, help="threads of PyTorch; all cores unless given"); p.add_argument("--table", action="store_true", help="print the tables and stop")
     args = p.parse_args()
     if args.table: return table()
