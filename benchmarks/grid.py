@@ -3,9 +3,8 @@
 Trains what is not in `--out` yet, and adds a row for each new run to `results/grid_NAME.csv`. Stop it at any time: it goes on.
 
     python benchmarks/grid.py pocket_tuning --jobs 2      four settings of each method, judged on noisy validation
-    python benchmarks/grid.py pocket --jobs 2             all methods on the drawn cells
-    python benchmarks/grid.py pocket --dry-run            the list, with minutes
-    python benchmarks/grid.py pocket --only noise=0.4     a part of it"""
+    python benchmarks/grid.py pocket_tuning --dry-run     the list, with minutes
+    python benchmarks/grid.py pocket_tuning --only method=rein,cufit lr=0.01      a part of it"""
 import argparse
 from pathlib import Path
 
@@ -34,11 +33,11 @@ def part_of(grid, only):
     return grid
 
 
-def keep(name, table, device):
+def keep(name, table):
     "Rows of runs that are not in the table yet; a run that was recorded keeps its machine and its minutes."
     path = RESULTS/f"grid_{name}.csv"
     known = set(pd.read_csv(path).run) if path.is_file() else set()
-    rows = [{k: "" if pd.isna(v) else round(v, 4) if isinstance(v, float) else v for k, v in r.items()} | facts(device) for r in table.to_dict("records") if r["run"] not in known]
+    rows = [{k: "" if pd.isna(v) else round(v, 4) if isinstance(v, float) else v for k, v in r.items()} | facts() for r in table.to_dict("records") if r["run"] not in known]
     if rows: record(path.stem, rows, ("run",))
 
 
@@ -74,14 +73,16 @@ def tuned(rows):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("name", help="of a file in benchmarks/grids"); p.add_argument("--out", default="runs/grids", help="folder of all run folders"); p.add_argument("--jobs", type=int, default=1)
-    p.add_argument("--only", nargs="+", default=[], help="values of factors, such as noise=0.2,0.4 seed=0"); p.add_argument("--dry-run", action="store_true"); p.add_argument("--threads", type=int)
+    p.add_argument("--only", nargs="+", default=[], help="values of factors, such as method=rein,cufit lr=0.01"); p.add_argument("--dry-run", action="store_true"); p.add_argument("--threads", type=int)
     p.add_argument("--table", action="store_true", help="print the table and stop")
     args = p.parse_args()
     if args.table: return shown(args.name)
     if args.threads: torch.set_num_threads(args.threads)
     grid = part_of(read_grid(GRIDS/f"{args.name}.toml"), args.only)
     table = compare(grid, Path(args.out)/args.name, args.jobs, args.dry_run)
-    if not args.dry_run: keep(args.name, table, "cpu")
+    if args.dry_run: return
+    torch.set_num_threads(max(1, torch.get_num_threads()//args.jobs))   # as each run had, for the name of the machine
+    keep(args.name, table)
 
 
 if __name__ == "__main__": main()
