@@ -272,12 +272,12 @@ def as_shown(c, where, about, stills, heading, drawn, up):
 
 
 def inside(text, exported):
-    "What a folded cell holds, in a few words: the names that it defines, or its imports (of the package's module, or of the page alone)."
+    "What a folded cell holds, in a few words: imports (of the package's module, or of the page alone), checks, or the names that it defines."
     body = ast.parse(text).body
-    names = list(dict.fromkeys(n for node in body for n in names_of(node) if not n.startswith("_"))) or [n for node in body for n in names_of(node)]
-    if names: return ", ".join(names[:3]) + " and more"*(len(names) > 3)
     if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body): return "imports of the module" if exported else "imports of this page"
-    return "checks" if all(isinstance(node, ast.Assert) for node in body) else shortened(text, 40)[0]
+    if not exported and re.search(r"\bassert\b|\braises\(", text): return "checks"
+    names = list(dict.fromkeys(n for node in body for n in names_of(node) if not n.startswith("_"))) or [n for node in body for n in names_of(node)]
+    return ", ".join(names[:3]) + " and more"*(len(names) > 3) if names else shortened(text, 40)[0]
 
 
 def frames():

@@ -139,9 +139,11 @@ def _titles(train, record, share): # [N] texts for pointing at
 
 def telling_epoch(selection, # bool [epoch, module, N]
                  )->int: # from 0
-    "The first epoch in which the last module is trained on half of what it has in the end."
-    n = selection[:, -1].sum(1)
-    return int(np.argmax(n >= n[-1]/2))
+    "The first epoch in which the last module has half of its final number, and few images moved."
+    kept = selection[:, -1]; n = kept.sum(1)
+    moved = np.r_[kept.shape[1], (kept[1:] != kept[:-1]).sum(1)]
+    settled = (n >= n[-1]/2) & (moved <= kept.shape[1]/10)   # or rings hide the marks
+    return int(np.argmax(settled)) if settled.any() else len(n)-1
 
 def curriculum_player(history, # of a run, or anything with `selection` and `modules`
                       train, # `ImageSet` with the given labels

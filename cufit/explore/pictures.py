@@ -87,13 +87,17 @@ def patch_figure(vit:FrozenViT, # with a class token
         weights = class_attention(vit, x[None], b)[0]
         panels[f'block {block_number(vit, b)}: up to {100*weights.max():.0f} %'] = lay_over(
             x, weights, weights.max()).transpose(1, 2, 0)
-    with style(grid=False):
-        fig = new_figure(7, 7/len(panels) + .25)
-        for ax,(title,picture) in zip(fig.subplots(1, len(panels), squeeze=False)[0],
-                                      panels.items()):
-            ax.imshow(picture, interpolation='nearest'); ax.axis('off')
-            ax.set_title(title, fontsize=10)
-    return fig
+    def drawn(width, columns):
+        rows = -(-len(panels)//columns)
+        with style(grid=False):
+            fig = new_figure(width, rows*(width/columns + .25))
+            axes = fig.subplots(rows, columns, squeeze=False).ravel()
+            for ax in axes: ax.axis('off')
+            for ax,(title,picture) in zip(axes, panels.items()):
+                ax.imshow(picture, interpolation='nearest')
+                ax.set_title(title, fontsize=10)
+        return fig
+    return stacks(drawn(7, len(panels)), lambda: drawn(3.6, 2), patch_figure.__doc__)
 
 # %% ../../nbs/api/explore.pictures.ipynb #bba03b0a
 @torch.no_grad()
@@ -168,31 +172,46 @@ def _arrow(ax, start, end, text='', at=(0, 0), **kw):
     ax.annotate('', end, start, arrowprops=dict(arrowstyle='-|>', lw=1.6))
     ax.text(*at, text, ha='center', fontsize=9.5, linespacing=1.1, **kw)
 
-def _chain(ax, boxes, y, height, width, gap):
-    "Boxes in a row with arrows between them; (name, colour) each."
+def _chain(ax, boxes, at, size, gap, down=False):
+    "Boxes in a row or a column with arrows between them; (name, colour) each."
+    (x,y),(width,height) = at,size
     for i,(name,color) in enumerate(boxes):
-        x = .25 + i*(width+gap)
         _box(ax, x, y, width, height, color, name)
-        if i: _arrow(ax, (x-gap+.1, y+height/2), (x-.1, y+height/2))
+        if i: _arrow(ax, *([(x+width/2, y+height+gap-.1), (x+width/2, y+height+.1)] if down else
+                           [(x-gap+.1, y+height/2), (x-.1, y+height/2)]))
+        x,y = (x, y-height-gap) if down else (x+width+gap, y)
 
 # %% ../../nbs/api/explore.pictures.ipynb #4bc2a6f1
+_BLOCKS = [('image as\ntokens', 'white'), ('block 0', FROZEN), ('Rein', TRAINED),
+           ('block 1', FROZEN), ('...', 'white'), ('Rein', TRAINED), ('last\nblock', FROZEN),
+           ('head', TRAINED)]
+_MOVE = [('one patch\ntoken f', 'white'), ('looks at 100\nlearned\ntokens T', TRAINED),
+         ('takes a mix\nof all but\ntoken 0', TRAINED),
+         ('turns f + mix\ninto a move $\\Delta$', TRAINED), ('f + s $\\Delta$', 'white')]
+
 def adapter_figure()->Figure:
     "Rein between the blocks of a frozen ViT, and what it does with one patch token."
     fig = new_figure(7, 3.1, None)
     ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 14), ylim=(0, 6.2)); ax.axis('off')
-    _chain(ax, [('image as\ntokens', 'white'), ('block 0', FROZEN), ('Rein', TRAINED),
-                ('block 1', FROZEN), ('...', 'white'), ('Rein', TRAINED), ('last\nblock', FROZEN),
-                ('head', TRAINED)], 4.1, 1.1, 1.28, .46)
-    _chain(ax, [('one patch\ntoken f', 'white'), ('looks at 100\nlearned\ntokens T', TRAINED),
-                ('takes a mix\nof all but\ntoken 0', TRAINED),
-                ('turns f + mix\ninto a move $\\Delta$', TRAINED), ('f + s $\\Delta$', 'white')],
-           .9, 1.5, 2.3, .5)
+    _chain(ax, _BLOCKS, (.25, 4.1), (1.28, 1.1), .46)
+    _chain(ax, _MOVE, (.25, .9), (2.3, 1.5), .5)
     for x,below in ((3.68, .2), (5.06, 13.8)):
         ax.plot((x, below), (4.02, 2.55), ls=':', color='black', lw=1)
     ax.text(7, 5.75,
             'the class token passes each Rein unchanged; the head reads it after the last block',
             ha='center', fontsize=10)
     ax.text(7, .3, 'grey: frozen      orange: trained', ha='center', fontsize=10)
+    return stacks(fig, _adapter_down, adapter_figure.__doc__)
+
+def _adapter_down(): # the same, from top to bottom
+    fig = new_figure(3.6, 5.2, None)
+    ax = fig.add_axes([0, 0, 1, 1], xlim=(0, 7.2), ylim=(0, 10.4)); ax.axis('off')
+    _chain(ax, _BLOCKS, (.3, 8.9), (2.1, .8), .42, down=True)
+    _chain(ax, _MOVE, (3.7, 8.3), (3.1, 1.25), .5, down=True)
+    for at,below in ((7.3, 9.6), (6.4, 1.3)):
+        ax.plot((2.5, 3.6), (at, below), ls=':', color='black', lw=1)
+    ax.text(3.6, 10.05, 'grey: frozen      orange: trained', ha='center', fontsize=10)
+    ax.text(5.25, .3, 'the class token passes\neach Rein unchanged', ha='center', fontsize=10)
     return fig
 
 # %% ../../nbs/api/explore.pictures.ipynb #5c881af3
