@@ -6,6 +6,7 @@ Trains what is not in `--out` yet, and adds a row for each new run to `results/g
     python benchmarks/grid.py pocket_tuning --dry-run     the list, with minutes
     python benchmarks/grid.py pocket_tuning --only method=rein,cufit lr=0.01      a part of it"""
 import argparse
+import ast
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,7 @@ def part_of(grid, only):
             values = t[key] if isinstance(t[key], list) else [t[key]]
             t[key] = [v for v in values if str(v) in value.split(",")]
             if not t[key]: raise SystemExit(f"{key} has the values {values} in this grid")
-    return grid
+    return {k: v for k, v in grid.items() if not isinstance(v, dict) or k in grid["method"]}
 
 
 def keep(name, table):
@@ -61,13 +62,38 @@ def shown(name):
         print()
 
 
+def choices(rows):
+    "Each setting that a tuning tried: method, what was set, mean accuracy on noisy validation and balanced accuracy on test, seeds; best first."
+    def own(r):   # what was set, without the noise rate that a method is told
+        return (("lr", r.lr),) + tuple(o.partition("=")[::2] for o in r.options.split() if not o.startswith("rate=")) + (("views", int(r.views)),)*bool(r.views)
+    rows = rows.fillna(dict(options="", lr=TrainConfig.lr, views=0))
+    rows["own"] = [own(r) for r in rows.itertuples()]
+    found = rows.groupby(["method", "own"], sort=False).agg(validation=("validation_accuracy", "mean"), test=("last_balanced_accuracy", "mean"), seeds=("seed", "nunique")).reset_index()
+    return found.sort_values("validation", ascending=False, kind="stable")
+
+
 def tuned(rows):
     "The settings of each method, the one that validation liked best first, as Markdown."
+    print(f"Means of the seeds {', '.join(map(str, sorted(rows.seed.unique())))}.\n")
     print("| method | settings, best first: accuracy on noisy validation (balanced accuracy on test, which chose nothing) |\n| --- | --- |")
-    for method, part in rows.assign(options=rows.options.fillna(""), lr=rows.lr.fillna(TrainConfig.lr)).groupby("method", sort=False):
-        best = part.sort_values("validation_accuracy", ascending=False, kind="stable")
-        told = lambda r: ", ".join([f"lr {r.lr:g}", *(o for o in r.options.split() if not o.startswith("rate=")), *[f"{r.views:.0f} views"]*bool(r.views)])
-        print(f"| {method} | {'; '.join(f'{told(r)}: {100*r.validation_accuracy:.1f} ({100*r.last_balanced_accuracy:.1f})' for r in best.itertuples())} |")
+    found = choices(rows)
+    for method in rows.method.unique():
+        part = found[found.method == method]
+        told = lambda own: ", ".join(f"lr {v:g}" if k == "lr" else f"{k}={v}" for k, v in own)
+        print(f"| {method} | {'; '.join(f'{told(r.own)}: {100*r.validation:.1f} ({100*r.test:.1f})' + f', {r.seeds} seeds'*(r.seeds < rows.seed.nunique()) for r in part.itertuples())} |")
+
+
+def with_tuned(grid):
+    "The grid with the best setting of each method from the table of a tuning, where the grid names one; what the grid itself says of a method goes before it."
+    if not (name := grid.pop("tuned", None)): return grid
+    found = choices(pd.read_csv(RESULTS/f"grid_{name}.csv"))
+    if found.seeds.nunique() > 1: raise SystemExit(f"{name} is not done: its settings have {sorted(found.seeds.unique())} seeds. Run it to its end first.")
+    def value(text):
+        try: return ast.literal_eval(text) if isinstance(text, str) else text
+        except ValueError: return text   # a word
+    for r in found.groupby("method").head(1).itertuples():
+        if r.method in grid["method"]: grid[r.method] = {k: value(v) for k, v in r.own} | grid.get(r.method, {})
+    return grid
 
 
 def main():
@@ -78,7 +104,7 @@ def main():
     args = p.parse_args()
     if args.table: return shown(args.name)
     if args.threads: torch.set_num_threads(args.threads)
-    grid = part_of(read_grid(GRIDS/f"{args.name}.toml"), args.only)
+    grid = part_of(with_tuned(read_grid(GRIDS/f"{args.name}.toml")), args.only)
     table = compare(grid, Path(args.out)/args.name, args.jobs, args.dry_run)
     if args.dry_run: return
     torch.set_num_threads(max(1, torch.get_num_threads()//args.jobs))   # as each run had, for the name of the machine
