@@ -266,15 +266,16 @@ def as_shown(c, where, about, stills, heading, drawn, up):
     if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace(f"../{up}benchmarks/README.md", f"{up}results.md").replace(f"../{up}CONTRIBUTING.md", f"{up}contributing.md"), where, about))
     tags = dict(tags=["remove-input"]) if any("echo: false" in f for f in flags) else {}
     myst = dict(image=dict(alt=alternative(text, flags, heading, drawn))) if any("image/png" in o.get("data", {}) for o in c["outputs"]) else {}
-    if "hide-input" in c["metadata"].get("tags", []): myst |= {f"code_prompt_{do}": f"{do.capitalize()} the code: {inside(text, '#| export' in flags)}" for do in ("show", "hide")}
+    if "hide-input" in c["metadata"].get("tags", []): myst |= {f"code_prompt_{do}": f"{do.capitalize()} the code: {inside(text, '#| export' in flags, bool(myst))}" for do in ("show", "hide")}
     if myst: tags |= dict(mystnb=myst)
     return c | dict(source=text, metadata=c["metadata"] | tags, outputs=[still(o, text, stills, up) for o in c["outputs"]])
 
 
-def inside(text, exported):
-    "What a folded cell holds, in a few words: imports (of the package's module, or of the page alone), checks, or the names that it defines."
+def inside(text, exported, draws):
+    "What a folded cell holds, in a few words: imports (of the package's module, or of the page alone), a picture, checks, or the names that it defines."
     body = ast.parse(text).body
     if all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body): return "imports of the module" if exported else "imports of this page"
+    if draws: return "the picture"
     if not exported and re.search(r"\bassert\b|\braises\(", text): return "checks"
     names = list(dict.fromkeys(n for node in body for n in names_of(node) if not n.startswith("_"))) or [n for node in body for n in names_of(node)]
     return ", ".join(names[:3]) + " and more"*(len(names) > 3) if names else shortened(text, 40)[0]
