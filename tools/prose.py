@@ -25,7 +25,7 @@ def runs(table):
     from cufit.run.results import method_label
     found = pd.read_csv(RESULTS/f"{table}.csv")
     if "method" not in found: return found
-    options = found.get("options", pd.Series("", found.index)).fillna("")
+    options = found.get("options", pd.Series("", found.index)).astype(object).fillna("")
     return found.assign(method=[method_label(*run) for run in zip(found.method, options)])
 
 
