@@ -6,7 +6,6 @@ Trains what is not in `--out` yet, and adds a row for each new run to `results/g
     python benchmarks/grid.py pocket_tuning --dry-run     the list, with minutes
     python benchmarks/grid.py pocket_tuning --only method=rein,cufit lr=0.01      a part of it"""
 import argparse
-import ast
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +13,7 @@ import torch
 from common import RESULTS, facts, record
 
 from cufit.run.compare import compare
-from cufit.run.grid import read_grid
+from cufit.run.grid import grid_runs, read_grid
 from cufit.run.results import cell_means, recorded_runs
 from cufit.train.record import TrainConfig
 
@@ -86,13 +85,11 @@ def tuned(rows):
 def with_tuned(grid):
     "The grid with the best setting of each method from the table of a tuning, where the grid names one; what the grid itself says of a method goes before it."
     if not (name := grid.pop("tuned", None)): return grid
-    found = choices(pd.read_csv(RESULTS/f"grid_{name}.csv"))
-    if found.seeds.nunique() > 1: raise SystemExit(f"{name} is not done: its settings have {sorted(found.seeds.unique())} seeds. Run it to its end first.")
-    def value(text):
-        try: return ast.literal_eval(text) if isinstance(text, str) else text
-        except ValueError: return text   # a word
-    for r in found.groupby("method").head(1).itertuples():
-        if r.method in grid["method"]: grid[r.method] = {k: value(v) for k, v in r.own} | grid.get(r.method, {})
+    path = RESULTS/f"grid_{name}.csv"
+    rows, wanted = pd.read_csv(path) if path.is_file() else pd.DataFrame(dict(run=[])), {r.name for r in grid_runs(read_grid(GRIDS/f"{name}.toml"))}
+    if missing := wanted-set(rows.run): raise SystemExit(f"{name} is not done: {len(missing)} of its {len(wanted)} runs are missing. Run it to its end first.")
+    for r in choices(rows).groupby("method").head(1).itertuples():
+        if r.method in grid["method"]: grid[r.method] = dict(r.own) | grid.get(r.method, {})
     return grid
 
 

@@ -266,7 +266,8 @@ def as_shown(c, where, about, stills, heading, drawn, up):
     if c["cell_type"] == "markdown": return c | dict(source=link_names(text.replace(f"../{up}benchmarks/README.md", f"{up}results.md").replace(f"../{up}CONTRIBUTING.md", f"{up}contributing.md"), where, about))
     tags = dict(tags=["remove-input"]) if any("echo: false" in f for f in flags) else {}
     myst = dict(image=dict(alt=alternative(text, flags, heading, drawn))) if any("image/png" in o.get("data", {}) for o in c["outputs"]) else {}
-    if "hide-input" in c["metadata"].get("tags", []): myst |= {f"code_prompt_{do}": f"{do.capitalize()} the code: {inside(text, '#| export' in flags, bool(myst))}" for do in ("show", "hide")}
+    pictured = any("image/png" in o.get("data", {}) or "<img" in "".join(o.get("data", {}).get("text/html", "")) for o in c.get("outputs", []))
+    if "hide-input" in c["metadata"].get("tags", []): myst |= {f"code_prompt_{do}": f"{do.capitalize()} the code: {inside(text, '#| export' in flags, pictured)}" for do in ("show", "hide")}
     if myst: tags |= dict(mystnb=myst)
     return c | dict(source=text, metadata=c["metadata"] | tags, outputs=[still(o, text, stills, up) for o in c["outputs"]])
 
