@@ -160,6 +160,7 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
            title:str='', ylim=None, # (low, high)
            bands=None, # dict name -> ([n] low, [n] high), drawn as a shade
            colors=None, dashes=None, # dict name -> colour, dash; by default those of `looks`
+           marks=None, # dict x -> words: a dotted line there, with the words at its foot
            height:float=3.5, # inches
            alt:str='', # what is to be seen
           )->Figure:
@@ -168,7 +169,7 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
     look = {n: ((colors or {}).get(n, own[n][0]), (dashes or {}).get(n, own[n][1])) for n in data}
     def drawn(*size):
         fig = _lines(data, look, bands or {}, *size)
-        _label(fig.axes[0], xlabel, ylabel, title, ylim)
+        _label(fig.axes[0], xlabel, ylabel, title, ylim); _marks(fig.axes[0], marks or {})
         return fig
     def narrow():
         with style():
@@ -190,6 +191,12 @@ def _lines(data, look, bands, width, height):
     if all((at == np.round(at)).all() for at,_ in data.values()):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
+
+def _marks(ax, marks):
+    for at,words in marks.items():
+        ax.axvline(at, color='.4', lw=1, linestyle=':')
+        ax.annotate(words, (at, 0), xycoords=('data', 'axes fraction'), xytext=(4, 4),
+                    textcoords='offset points', fontsize=9, color='.3')
 
 def _last(at, y): # the end of a line that may have gaps
     i = np.flatnonzero(np.isfinite(y))[-1]

@@ -13,7 +13,7 @@ import pytest
 from cufit.core import CufitError
 from cufit.run.compare import Lease, compare, train_one, waves
 from cufit.run.experiment import train_run
-from cufit.run.grid import grid_runs, run_hash
+from cufit.run.grid import grid_runs, read_grid, run_hash
 from cufit.methods.adapters import AdapterTuning
 from cufit.run.results import recorded_runs
 from cufit.run.settings import method_options, split_settings
@@ -145,3 +145,30 @@ def test_runs_that_only_an_option_or_a_chooser_tells_apart_have_a_page_and_two_g
     compare(grid | dict(choose="last", noise=.2), tmp_path, say=quiet)
     frame = pd.read_csv(tmp_path/"results.csv")
     assert sorted(zip(frame.choose, frame.noise)) == [("last", .2), ("last", .4), ("validation", .4)], "the earlier grid is still in the table"
+
+
+@pytest.fixture
+def benchmark(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]/"benchmarks"))
+    import grid
+    monkeypatch.setattr(grid, "RESULTS", tmp_path)
+    return grid
+
+
+def test_every_grid_of_the_benchmarks_has_runs_and_a_part_of_it_has_fewer(benchmark):
+    for file in benchmark.GRIDS.glob("*.toml"):
+        whole = grid_runs({k: v for k, v in read_grid(file).items() if k != "tuned"})
+        part = benchmark.part_of({k: v for k, v in read_grid(file).items() if k != "tuned"}, ["seed=" + str(whole[0].settings["seed"])])
+        assert len({r.name for r in whole}) == len(whole) > len(grid_runs(part)) > 0, file
+    with pytest.raises(SystemExit, match="no factor"): benchmark.part_of(dict(method=["linear"]), ["nothing=1"])
+
+
+def test_a_comparison_takes_the_setting_of_each_method_that_validation_liked_best_and_only_when_all_were_tried(benchmark, tmp_path):
+    runs = grid_runs(read_grid(benchmark.GRIDS/"pocket_tuning.toml"))
+    def row(r): return {k: v if not isinstance(v, tuple) else " ".join(v) for k, v in r.settings.items()} | dict(run=r.name, last_balanced_accuracy=.5, validation_accuracy=.9 if r.settings["method"] == "elr" and "weight=1.0" in r.settings.get("options", ()) and r.settings["lr"] == .01 else .3)
+    table = pd.DataFrame([row(r) for r in runs])
+    table.to_csv(tmp_path/"grid_pocket_tuning.csv", index=False)
+    found = benchmark.with_tuned(dict(tuned="pocket_tuning", method=["elr", "linear"], elr=dict(epochs=3)))
+    assert {k: float(v) for k, v in found["elr"].items()} == dict(lr=.01, weight=1., epochs=3) and "gce" not in found and "tuned" not in found
+    table[1:].to_csv(tmp_path/"grid_pocket_tuning.csv", index=False)
+    with pytest.raises(SystemExit, match=f"1 of its {len(runs)} runs"): benchmark.with_tuned(dict(tuned="pocket_tuning", method="elr"))

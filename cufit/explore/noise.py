@@ -37,6 +37,8 @@ def noise_numbers(record, # a `NoiseRecord`
                 label_precision=float(p[k]))
 
 # %% ../../nbs/api/explore.noise.ipynb #5496a33e
+def _lines(name): return shorten(name.replace(' ', '\n'), 12)   # a word a line
+
 def _samples(ax, image_set, record, k, seed, shown, columns):
     order = numpy_rng(seed, 'thumbnails').permutation(len(record))
     rows = order[record.given[order] == k][:shown]
@@ -46,9 +48,8 @@ def _samples(ax, image_set, record, k, seed, shown, columns):
         return
     images = image_set.images[rows]
     step = max(1, images.shape[-1]//64)   # thumbnails need no more pixels than they are shown with
-    # one line each, so that names do not meet
     draw_images(ax, images[:, :, ::step, ::step],
-                [shorten(record.classes[y], 12) for y in record.clean[rows]],
+                [_lines(record.classes[y]) for y in record.clean[rows]],
                 columns, record.flipped[rows], 3.85)
 
 # %% ../../nbs/api/explore.noise.ipynb #1aba8c78
@@ -60,7 +61,7 @@ def _flood(ax, record, k): # images that carry each label, right and wrong; clas
     ax.bar(k, given[k], fill=False, edgecolor='black', lw=1.6)
     for i, (r, g) in enumerate(zip(right, given)):
         ax.text(i, g, f'{r} of {g}', ha='center', va='bottom', fontsize=9)
-    ax.set_xticks(at, [shorten(c, 11) for c in record.classes], fontsize=9)
+    ax.set_xticks(at, map(_lines, record.classes), fontsize=8)
     ax.set_ylim(0, max(given.max(), 1)*1.18)
     ax.set_title('images by given label: how many are right', fontsize=11)
     ax.legend(frameon=False, fontsize=9, ncols=2)
@@ -76,11 +77,11 @@ def noise_view(image_set, # an `ImageSet` with clean labels
     k = class_number(image_set.classes, klass)
     _, record = corrupt(image_set, kind, rate, seed)
     fig = new_figure(7.4, 5.5, None)
-    _flood(fig.add_axes((.09, .75, .895, .19)), record, k)
+    _flood(fig.add_axes((.07, .76, .925, .18)), record, k)
     _samples(fig.add_axes((.005, .015, .52, .6)), image_set, record, k, seed, shown, 4)
     ax = fig.add_axes((.655, .1, .335, .46)); numbers = [str(i) for i in range(len(record.classes))]
     draw_matrix(ax, record.realised,
-                ([f'{shorten(c, 12)} {i}' for i,c in zip(numbers, record.classes)], numbers),
+                ([f'{_lines(c)} {i}' for i,c in zip(numbers, record.classes)], numbers),
                 1, '.2f', size=max(5, min(10, 58/len(numbers))))
     ax.set_title('realised matrix', fontsize=11, y=1)
     ax.set(xlabel='given label, by number', ylabel=''); ax.tick_params(axis='y', labelsize=8)
