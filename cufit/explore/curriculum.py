@@ -31,11 +31,11 @@ def states(kept, # bool [N]
     return np.where(kept, np.where(clean, 0, 1), np.where(clean, 2, 3))
 
 def flat_features(features)->np.ndarray: # float [N, 2], from 0 to 1
-    "The two directions in which features differ most (principal components), scaled."
+    """Places by the two directions in which features differ most (principal components), as ranks:
+    so that marks spread over the picture and do not heap up in its middle."""
     x = features.double()-features.double().mean(0)
     at = (x @ torch.linalg.svd(x, full_matrices=False).Vh[:2].T).numpy()
-    low,high = np.percentile(at, 1, axis=0),np.percentile(at, 99, axis=0)
-    return np.clip((at-low)/(high-low), 0, 1)
+    return at.argsort(0, kind='stable').argsort(0, kind='stable')/max(1, len(at)-1)
 
 # %% ../../nbs/api/explore.curriculum.ipynb #d281949f
 def curriculum_view(selection, # bool [epoch, module, N]: rows each module was trained on
