@@ -30,10 +30,11 @@ def _number(v, fmt, zeros):
     return '' if v == 0 and not zeros else format(int(v) if fmt.endswith('d') else v, fmt)
 
 def _heat(ax, m, top, fmt, zeros, size):
-    ax.imshow(m, cmap='Blues', vmin=0, vmax=top)
+    signed = np.nanmin(m) < 0
+    ax.imshow(m, cmap='RdBu' if signed else 'Blues', vmin=-top if signed else 0, vmax=top)
     for (i, j), v in np.ndenumerate(m):
         ax.text(j, i, _number(v, fmt, zeros), ha='center', va='center', fontsize=size,
-                color='white' if v > .6*top else 'black')
+                color='white' if abs(v) > .6*top else 'black')
 
 # %% ../nbs/api/plot.ipynb #04002c52
 def check_matrices(m, # [K, L] or a list of them
@@ -82,13 +83,13 @@ def matrix(m, # [K, L] or a list of them, drawn side by side
            alt:str='', # what is to be seen
           )->Figure:
     """Heat maps with their numbers, below each other on a narrow screen; one colour scale for all,
-    from 0 to the largest entry."""
+    from 0 to the largest entry, and with red for those below 0."""
     ms = check_matrices(m)
     k, l = ms[0].shape
     titles = check_length([title] if isinstance(title, str) else title, len(ms), 'titles')
     names = _names(classes, k, l)
     left, below = (max(map(len, n)) for n in names)                      # letters
-    top = max(np.nanmax(np.concatenate([a.ravel() for a in ms])), 1e-12)
+    top = max(np.nanmax(np.abs(np.concatenate([a.ravel() for a in ms]))), 1e-12)
     def drawn(width, columns):
         rows,cell = -(-len(ms)//columns),min(.62, (width-.1 - .09*left)/(columns*l))   # inches
         fig = new_figure(width, rows*(cell*k + .55 + .085*below))
@@ -161,6 +162,7 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
            bands=None, # dict name -> ([n] low, [n] high), drawn as a shade
            colors=None, dashes=None, # dict name -> colour, dash; by default those of `looks`
            marks=None, # dict x -> words: a dotted line there, with the words at its foot
+           legend:bool=False, # names above the picture, where the ends of lines lie on each other
            height:float=3.5, # inches
            alt:str='', # what is to be seen
           )->Figure:
@@ -171,15 +173,16 @@ def curves(lines, # dict name -> [n] numbers (NaN leaves a gap), or a DataFrame 
         fig = _lines(data, look, bands or {}, *size)
         _label(fig.axes[0], xlabel, ylabel, title, ylim); _marks(fig.axes[0], marks or {})
         return fig
-    def narrow():
-        with style():
-            fig = drawn(3.6, 3.6)
-            fig.legend(*fig.axes[0].get_legend_handles_labels(), loc='outside upper center',
-                       ncols=_columns(data))
+    def named(fig, columns):
+        fig.legend(*fig.axes[0].get_legend_handles_labels(), loc='outside upper center',
+                   ncols=columns)
         return fig
+    def narrow():
+        with style(): return named(drawn(3.6, 3.6), _columns(data))
     with style():
         wide = drawn(7, height)
-        _end_labels(wide.axes[0], [(n, *_last(*data[n]), look[n][0]) for n in data])
+        if legend: named(wide, min(len(data), 4))
+        else: _end_labels(wide.axes[0], [(n, *_last(*data[n]), look[n][0]) for n in data])
     return stacks(wide, narrow, alt or f'{", ".join(data)}: {ylabel or title} by {xlabel}')
 
 def _lines(data, look, bands, width, height):
