@@ -104,7 +104,7 @@ def stacked(figures, # matplotlib figures of one size
     if sheet.height > 16383:
         raise CufitError(f'{len(pictures)} frames of {pictures[0].shape[0]} pixels are higher '
                          'than a WebP file can be (16,383). Take fewer.')
-    out, how = io.BytesIO(), (dict(quality=25) if colors is None
+    out, how = io.BytesIO(), (dict(quality=50) if colors is None
                               else dict(lossless=True, quality=100))
     (sheet if colors is None
      else fewer_colors(sheet, colors).convert('RGB')).save(out, 'webp', method=6, **how)
