@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HATCHES', 'shorten', 'check_matrices', 'draw_matrix', 'matrix', 'spread', 'check_lines', 'curves', 'curve_panels',
-           'check_series', 'bars', 'check_points', 'scatter2d']
+           'check_series', 'bars', 'intervals', 'check_points', 'scatter2d']
 
 # %% ../nbs/api/plot.ipynb #c74f00eb
 from textwrap import fill
@@ -298,6 +298,36 @@ def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a
     with style(): wide = drawn(7, height, min(len(data), fits), 'right')
     return stacks(wide, narrow,
                   alt or f'{", ".join(data)}: {ylabel or title} by {xlabel or "class"}')
+
+# %% ../nbs/api/plot.ipynb #0228a86b
+def intervals(mean, low, high, # DataFrames: a row a case, a column a series; NaN: not there
+              xlabel:str='',
+              colors=None, # dict series -> colour; by default those of `looks`
+              alt:str='', # what is to be seen
+             )->Figure:
+    "Means with the ends of their intervals, lying; cases from top to bottom."
+    if not (mean.shape == low.shape == high.shape and len(mean)):
+        raise CufitError(f'Means, lower and upper ends have shapes {mean.shape}, {low.shape} and '
+                         f'{high.shape}; expected one shape, with at least one case.')
+    own = {n: c for n,(c,_) in looks(mean.columns).items()} | (colors or {})
+    def drawn(width, columns):
+        fig = new_figure(width, 1+.09*len(mean)*(1+mean.shape[1])); ax = fig.subplots()
+        ax.axvline(0, color='.4', lw=1, linestyle=':')
+        for j,name in enumerate(mean):
+            at = np.arange(len(mean)) + ((j+.5)/mean.shape[1]-.5)*.7
+            ax.errorbar(mean[name], at, xerr=[mean[name]-low[name], high[name]-mean[name]],
+                        fmt=MARKERS[j % len(MARKERS)], color=own[name], label=name, capsize=2,
+                        lw=1.4, markersize=5)
+        ax.set_yticks(range(len(mean)), [shorten(t, 26) for t in map(str, mean.index)])
+        ax.set(xlabel=fill(xlabel, int(8*width)), ylim=(len(mean)-.4, -.6))
+        ax.grid(False, axis='y')
+        if mean.shape[1] > 1:
+            fig.legend(*ax.get_legend_handles_labels(), loc='outside upper center', ncols=columns)
+        return fig
+    def narrow():
+        with style(): return drawn(3.6, _columns(list(map(str, mean))))
+    with style(): wide = drawn(7, min(mean.shape[1], 4))
+    return stacks(wide, narrow, alt or f'{", ".join(map(str, mean))}: {xlabel}')
 
 # %% ../nbs/api/plot.ipynb #fe18394d
 def check_points(points, # [N, 2]
