@@ -302,6 +302,7 @@ def bars(series, # dict name -> [K] numbers (NaN: no bar), or a DataFrame with a
 # %% ../nbs/api/plot.ipynb #0228a86b
 def intervals(mean, low, high, # DataFrames: a row a case, a column a series; NaN: not there
               xlabel:str='',
+              zero:bool=True, # they are differences: draw a line where there is none
               colors=None, # dict series -> colour; by default those of `looks`
               alt:str='', # what is to be seen
              )->Figure:
@@ -312,7 +313,7 @@ def intervals(mean, low, high, # DataFrames: a row a case, a column a series; Na
     own = {n: c for n,(c,_) in looks(mean.columns).items()} | (colors or {})
     def drawn(width, columns):
         fig = new_figure(width, 1+.09*len(mean)*(1+mean.shape[1])); ax = fig.subplots()
-        ax.axvline(0, color='.4', lw=1, linestyle=':')
+        if zero: ax.axvline(0, color='.4', lw=1, linestyle=':')
         for j,name in enumerate(mean):
             at = np.arange(len(mean)) + ((j+.5)/mean.shape[1]-.5)*.7
             ax.errorbar(mean[name], at, xerr=[mean[name]-low[name], high[name]-mean[name]],
