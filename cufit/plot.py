@@ -196,9 +196,9 @@ def _lines(data, look, bands, width, height):
     return fig
 
 def _marks(ax, marks):
-    for at,words in marks.items():
+    for i,(at,words) in enumerate(marks.items()):   # one above the other, or they would meet
         ax.axvline(at, color='.4', lw=1, linestyle=':')
-        ax.annotate(words, (at, 0), xycoords=('data', 'axes fraction'), xytext=(4, 4),
+        ax.annotate(words, (at, 0), xycoords=('data', 'axes fraction'), xytext=(4, 4+26*i),
                     textcoords='offset points', fontsize=9, color='.3')
 
 def _last(at, y): # the end of a line that may have gaps
