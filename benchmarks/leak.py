@@ -49,6 +49,7 @@ def main():
     p.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2]); p.add_argument("--cache", help="folder of kept passes"); p.add_argument("--threads", type=int); p.add_argument("--table", action="store_true", help="print the table and stop")
     args = p.parse_args()
     if args.table: return table()
+    if not (args.data and args.group): p.error("--data and --group are needed: which images, and what belongs together")
     if args.threads: torch.set_num_threads(args.threads)
     vit = load_backbone(args.backbone, args.weights, args.img_size)
     data = together(load(args.data, size=args.img_size, group=args.group))
