@@ -37,7 +37,7 @@ def keep(name, table):
     "Rows of runs that are not in the table yet; a run that was recorded keeps its machine and its minutes."
     path = RESULTS/f"grid_{name}.csv"
     known = set(pd.read_csv(path).run) if path.is_file() else set()
-    rows = [{k: "" if pd.isna(v) else round(v, 4) if isinstance(v, float) else v for k, v in r.items()} | facts() for r in table.to_dict("records") if r["run"] not in known]
+    rows = [{k: "" if pd.isna(v) else float(f"{v:.4g}") if isinstance(v, float) else v for k, v in r.items()} | facts() for r in table.to_dict("records") if r["run"] not in known]
     if rows: record(path.stem, rows, ("run",))
 
 
