@@ -33,17 +33,22 @@ def part_of(grid, only):
     return {k: v for k, v in grid.items() if not isinstance(v, dict) or k in grid["method"]}
 
 
+def path_of(name):
+    "Where the table of a grid is. A tuning has settings that were tried, not methods that are compared: a folder apart keeps it from `recorded_runs`."
+    return RESULTS/("tuning" if name.endswith("_tuning") else "")/f"grid_{name}.csv"
+
+
 def keep(name, table):
     "Rows of runs that are not in the table yet; a run that was recorded keeps its machine and its minutes."
-    path = RESULTS/f"grid_{name}.csv"
+    path = path_of(name)
     known = set(pd.read_csv(path).run) if path.is_file() else set()
     rows = [{k: "" if pd.isna(v) else float(f"{v:.4g}") if isinstance(v, float) else v for k, v in r.items()} | facts() for r in table.to_dict("records") if r["run"] not in known]
-    if rows: record(path.stem, rows, ("run",))
+    if rows: record(path.relative_to(RESULTS).with_suffix(""), rows, ("run",))
 
 
 def shown(name):
     "The table as Markdown: mean over the seeds in the last epoch, and at the one that validation chose."
-    path = RESULTS/f"grid_{name}.csv"
+    path = path_of(name)
     if not path.is_file(): return print("No figure has been recorded yet.")
     rows = pd.read_csv(path)
     print(f"{len(rows)} runs, in the median {rows.seconds.median():.0f} s each; {', '.join(rows.machine.unique())}, {' to '.join(dict.fromkeys((rows.date.min(), rows.date.max())))}.\n")
@@ -85,7 +90,7 @@ def tuned(rows):
 def with_tuned(grid):
     "The grid with the best setting of each method from the table of a tuning, where the grid names one; what the grid itself says of a method goes before it."
     if not (name := grid.pop("tuned", None)): return grid
-    path = RESULTS/f"grid_{name}.csv"
+    path = path_of(name)
     rows, wanted = pd.read_csv(path) if path.is_file() else pd.DataFrame(dict(run=[])), {r.name for r in grid_runs(read_grid(GRIDS/f"{name}.toml"))}
     if missing := wanted-set(rows.run): raise SystemExit(f"{name} is not done: {len(missing)} of its {len(wanted)} runs are missing. Run it to its end first.")
     for r in choices(rows).groupby("method").head(1).itertuples():

@@ -29,8 +29,7 @@ def _number(v, fmt, zeros):
     if np.isnan(v): return '–'
     return '' if v == 0 and not zeros else format(int(v) if fmt.endswith('d') else v, fmt)
 
-def _heat(ax, m, top, fmt, zeros, size):
-    signed = np.nanmin(m) < 0
+def _heat(ax, m, top, fmt, zeros, size, signed):
     ax.imshow(m, cmap='RdBu' if signed else 'Blues', vmin=-top if signed else 0, vmax=top)
     for (i, j), v in np.ndenumerate(m):
         ax.text(j, i, _number(v, fmt, zeros), ha='center', va='center', fontsize=size,
@@ -54,9 +53,10 @@ def draw_matrix(ax, # the axes to draw on
                 zeros:bool=False, # write zeros too
                 size:float=10, # of the numbers, points
                 rows:bool=True, # name the rows
+                signed:bool=False, # there are entries below 0: from -top on, and in red
                ):
     "Draw a heat map with its numbers on `ax`."
-    _heat(ax, m, top, fmt, zeros, size); _ticks(ax, names, rows)
+    _heat(ax, m, top, fmt, zeros, size, signed); _ticks(ax, names, rows)
 
 def _ticks(ax, names, first):
     ax.set_xticks(range(len(names[1])), names[1], rotation=90 if max(map(len, names[1])) > 3 else 0)
@@ -89,13 +89,14 @@ def matrix(m, # [K, L] or a list of them, drawn side by side
     titles = check_length([title] if isinstance(title, str) else title, len(ms), 'titles')
     names = _names(classes, k, l)
     left, below = (max(map(len, n)) for n in names)                      # letters
-    top = max(np.nanmax(np.abs(np.concatenate([a.ravel() for a in ms]))), 1e-12)
+    top,signed = max(np.nanmax(np.abs(ms)), 1e-12),bool(np.nanmin(ms) < 0)
     def drawn(width, columns):
         rows,cell = -(-len(ms)//columns),min(.62, (width-.1 - .09*left)/(columns*l))   # inches
         fig = new_figure(width, rows*(cell*k + .55 + .085*below))
         axes = fig.subplots(rows, columns, squeeze=False).ravel()
         for i,(ax,a,t) in enumerate(zip(axes, ms, titles)):
-            draw_matrix(ax, a, names, top, fmt, zeros, min(10, 72*cell*.36), i % columns == 0)
+            draw_matrix(ax, a, names, top, fmt, zeros, min(10, 72*cell*.36), i % columns == 0,
+                        signed)
             ax.set(title=t or '', xlabel=xlabel, ylabel=ylabel if i % columns == 0 else '')
         for ax in axes[len(ms):]: ax.remove()
         return fig

@@ -118,7 +118,6 @@ def run_row(config:dict, # settings of the run; what is missing is as in `filled
 
 # %% ../../nbs/api/run.results.ipynb #57754cb2
 def _table_rows(path): # rows of a table of the benchmarks; none if it is about something else
-    if path.stem.endswith('_tuning'): return   # settings that were tried, not methods compared
     table = pd.read_csv(path)
     if not {'method', 'noise', 'seed', 'n_train', 'epochs', 'balanced_accuracy'} <= set(table):
         return
